@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+# Thin on purpose: what is done stands in scripts/.
+
+O        ?= build
+LINUX    ?=
+export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS
+
+# Parts of the check that are there
+PARTS := static
+ifneq ($(wildcard tools/testing/dirty_ring_pool/Makefile),)
+PARTS += harness
+endif
+PARTS += vm
+ifneq ($(wildcard scripts/check-bench),)
+PARTS += bench
+endif
+ifneq ($(wildcard scripts/check-pml),)
+PARTS += pml
+endif
+
+.PHONY: help setup kernel vm run check $(PARTS:%=check-%) clean distclean
+# The parts share build/ and the processors
+.NOTPARALLEL:
+
+help: ## list these commands
+	@echo "make COMMAND [VARIABLE=...]"
+	@echo
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo
+	@echo "  LINUX=PATH      a kernel tree or .tar.xz (Debian's linux-source-6.12)"
+	@echo "  O=DIR           where everything is built (build)"
+	@echo "  JOBS=N          jobs of a build (the number of processors)"
+	@echo "  POLICIES=\"...\"  VCPUS=\"...\"  WORKLOADS=\"...\"  RUNS=N   narrow or repeat 'run'"
+	@echo "  CASES=REGEX     some cases of 'check-vm'"
+
+setup: ## install what is missing from Debian 12
+	@scripts/setup
+
+kernel: setup ## build the patched kernel, the tests and the initramfs
+	@scripts/kernel fast
+	@scripts/selftests
+	@scripts/initramfs fast
+
+run: kernel ## compare bitmap, per-vCPU rings and the pool; table and build/report/
+	@bench/run
+
+vm: kernel ## an interactive shell in the VM, with the tests
+	@scripts/vm --shell
+
+check: setup ## all the tests
+	@scripts/check $(PARTS)
+
+check-static: setup ## checkpatch, sparse, kernel-doc, W=1, shellcheck
+	@scripts/check-static
+
+check-vm: setup ## the selftests, in the debug kernel
+	@scripts/check-vm
+
+check-harness: setup ## the pool's own code compiled in userspace
+	@scripts/check-harness
+
+check-bench: setup ## a short 'run', looked at for lost pages
+	@scripts/check-bench
+
+check-pml: setup ## the Intel path with PML
+	@scripts/check-pml
+
+clean: ## remove what was built, keep the kernels' objects
+	rm -rf $(O)/selftests $(O)/bench-vm $(O)/headers $(O)/initramfs-* \
+		$(O)/initrd-* $(O)/out $(O)/log $(O)/report
+
+distclean: ## remove all that was built
+	rm -rf $(O)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034	# much of it is read by those that source it
+# Shared by everything in scripts/: where things are, how a step is reported,
+# how a failure is told.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$ROOT"
+O=$(realpath -m "${O:-build}")
+LINUX=${LINUX:-}
+TREE=$O/linux			# the kernel source with our part laid over it
+LOG=$O/log
+REPORT=$O/report
+JOBS=${JOBS:-$(nproc)}
+export O LINUX
+export LC_ALL=C
+mkdir -p "$LOG"
+
+say() { printf '%s\n' "$*"; }
+
+# die CAUSE [MEND]
+die() {
+	printf '\nfailed: %s\n' "$1" >&2
+	[[ -z ${2:-} ]] || printf '  mend: %s\n' "$2" >&2
+	exit 1
+}
+
+now() { date +%s%N; }
+
+# since T: the time passed since $(now) was T, for a person to read
+since() {
+	local ms=$(( ($(now) - $1) / 1000000 ))
+
+	if (( ms < 60000 )); then
+		printf '%d.%d s' $((ms / 1000)) $((ms % 1000 / 100))
+	else
+		printf '%d min %02d s' $((ms / 60000)) $((ms % 60000 / 1000))
+	fi
+}
+
+# The part of a log that tells why: the first lines that name an error (with
+# make -j they can be far from the end), then the end.
+show_log() {
+	local log=$1 lines
+
+	lines=$(wc -l < "$log")
+	if (( lines > 25 )); then
+		grep -nEi '(^|[^a-z])(error|undefined reference|fatal|not ok|failed)([^a-z]|$)' "$log" |
+			head -12 | sed 's/^/  | /' >&2 || true
+		printf '  | ...\n' >&2
+	fi
+	tail -n 25 "$log" | sed 's/^/  | /' >&2
+	printf '  whole log: %s\n' "$log" >&2
+}
+
+# step NAME "what" command...: run it with its output in a log, tell the time
+step() {
+	local name=$1 what=$2 log=$LOG/$1.log t
+
+	shift 2
+	t=$(now)
+	printf '%-10s %s ...\n' "$name" "$what"
+	if ! "$@" > "$log" 2>&1 < /dev/null; then
+		printf '%-10s %s: FAILED after %s\n' "$name" "$what" "$(since "$t")" >&2
+		show_log "$log"
+		exit 1
+	fi
+	printf '%-10s %s: %s\n' "$name" "$what" "$(since "$t")"
+}
+
+# One build at a time in one build folder.  The lock is passed on to the
+# scripts that the holder calls, not to what they start.
+lock_build() {
+	[[ -z ${DRP_LOCKED:-} ]] || return 0
+	exec {DRP_FD}> "$O/.lock"
+	if ! flock -n "$DRP_FD"; then
+		say "another build works in $O: waiting for it"
+		flock "$DRP_FD"
+	fi
+	export DRP_LOCKED=1
+}
+
+need() {
+	local tool
+
+	for tool; do
+		command -v "$tool" > /dev/null ||
+			die "$tool is not installed" "run 'make setup'"
+	done
+}
+
+# Our files, as paths that are the same here and in the kernel tree
+our_files() {
+	local d dirs=()
+
+	for d in virt include arch samples Documentation tools/testing/selftests; do
+		[[ ! -d $d ]] || dirs+=("$d")
+	done
+	(( ${#dirs[@]} )) || return 0
+	find "${dirs[@]}" -type f ! -name '*.o' ! -name '*.ko' ! -name '*.mod*' \
+		! -name '.*' ! -name '*~' ! -name '*.swp' | sort
+}
+
+# The version of a kernel tree, as in 6.12
+tree_version() {
+	awk '$1 == "VERSION" { v = $3 } $1 == "PATCHLEVEL" { print v "." $3; exit }' \
+		"$1/Makefile"
+}
+
+# The folder of patches/ for a tree of that version: the newest base that is
+# not newer than the tree
+hooks_for() {
+	local version=$1 base best=
+
+	for base in patches/*/; do
+		[[ -d $base ]] || continue
+		base=$(basename "$base")
+		if [[ $(printf '%s\n' "$base" "$version" | sort -V | tail -1) == "$version" ]]; then
+			best=$(printf '%s\n' "$best" "$base" | sort -V | tail -1)
+		fi
+	done
+	printf '%s' "${best:+patches/$best}"
+}
+
+# How gcc is called: through ccache where there is one.  The base directory
+# makes results good for every clone of this repository on the machine.
+GCC=(gcc)
+if command -v ccache > /dev/null; then
+	GCC=(ccache gcc)
+	export CCACHE_BASEDIR=$ROOT CCACHE_NOHASHDIR=1
+fi
+CC=${GCC[*]}
+
+# Lines of a kernel log that no test run may leave behind
+KERNEL_TROUBLE='WARNING:|BUG:|Oops|Kernel panic|Call Trace|general protection fault'
+KERNEL_TROUBLE+='|unable to handle|possible circular locking|possible recursive locking'
+KERNEL_TROUBLE+='|possible irq lock inversion|inconsistent lock state|lockdep is turned off'
+KERNEL_TROUBLE+='|suspicious RCU usage|Illegal context switch in RCU|rcu: INFO'
+KERNEL_TROUBLE+='|INFO: task .* blocked|soft lockup|hard LOCKUP|workqueue lockup'
+KERNEL_TROUBLE+='|sleeping function called|scheduling while atomic|list_(add|del) corruption'
+KERNEL_TROUBLE+='|KASAN|UBSAN|refcount_t:|unregister_netdevice|Kernel memory leaked'
+
+# count PART PASSED FAILED SKIPPED STARTED: leave a part's count for
+# scripts/check to add up
+count() {
+	mkdir -p "$REPORT"
+	printf '%s %s %s\n' "$2" "$3" "$4" > "$REPORT/$1.count"
+	printf '%-10s %s passed, %s failed%s: %s\n' "$1" "$2" "$3" \
+		"$( (($4 == 0)) || printf ', %s skipped' "$4")" "$(since "$5")"
+}
