@@ -1,11 +1,2531 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KVM dirty ring pool test
+ *
+ * The check that nothing is lost: guests write stamps that never repeat.  The
+ * harvester notes the stamp of each page that was reported, after the reset
+ * that makes the next write to it be reported again.  A page that holds
+ * another stamp than the one noted, when the rings have been drained, was
+ * written without being reported: lost.
+ *
+ * Each test runs in a process of its own, with a time limit: a test that
+ * hangs, or takes its process down, fails and the next one runs.
  */
-#include "dirty_pool_util.h"
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <linux/atomic.h>
+#include <asm/barrier.h>
+#include <asm/kvm_para.h>
 
-int main(void)
+#include "dirty_pool_util.h"
+#include "processor.h"
+#include "ucall_common.h"
+
+#define MAX_VCPUS	8
+
+/*
+ * The memory that guests write.  The sizes are no multiples of 64: the last
+ * mask of a reset is a partial one.  Guest virtual is guest physical here.
+ */
+#define NR_SLOTS	3
+#define FIRST_SLOT	1
+#define SLOT_GPA(i)	(0x40000000ul + (i) * 0x4000000ul)
+#define NR_PAGES	(2051 + 515 + 131)
+
+static const uint32_t slot_pages[NR_SLOTS] = { 2051, 515, 131 };
+
+#define POOL_CAUSES	(KVM_DIRTY_RING_POOL_PARKED |		\
+			 KVM_DIRTY_RING_POOL_EXHAUSTED |	\
+			 KVM_DIRTY_RING_POOL_OVERFLOW)
+
+static const char * const policies[] = {
+	"round-robin", "lru", "last-used", "mru",
+};
+
+/* Limits that only a hang reaches, on an emulated CPU with a debug kernel. */
+#define WAIT_SECONDS	60
+#define TEST_SECONDS	150
+
+/* What a test's process tells the one that reports the result. */
+static struct {
+	char phase[160];
+	int ready;
+} *shared;
+
+static struct {
+	const char *policy;
+	const char *module;
+	uint32_t seed;
+	uint32_t drop;
+	bool quick;
+} opt = {
+	.module = "/lib/modules/dirty_ring_policy_random.ko",
+};
+
+/* Entries per ring: the fewest that the kernel takes, for the most parking. */
+static uint32_t ring_entries;
+
+/*
+ * The guest
+ */
+
+enum guest_op {
+	OP_RANDOM,	/* write guest_writes random pages, then sync */
+	OP_SEQUENTIAL,	/* the same, one page after the other */
+	OP_IDLE,	/* dirty nothing until guest_stop, then sync */
+	OP_SYNC,	/* dirty nothing, sync at once */
+};
+
+/* Each VM has its own copy of these. */
+static uint64_t guest_op[MAX_VCPUS];
+static uint64_t guest_writes;
+static uint64_t guest_stop;
+
+static uint64_t page_gpa(uint64_t page)
 {
-	TEST_REQUIRE(dirty_pool_max_size());
-	return 0;
+	int i = 0;
+
+	while (page >= slot_pages[i])
+		page -= slot_pages[i++];
+	return SLOT_GPA(i) + page * PAGE_SIZE;
+}
+
+static void guest_code(uint64_t id, uint64_t seed)
+{
+	struct guest_random_state rng = new_guest_random_state(seed + id);
+	uint64_t next = id * NR_PAGES / MAX_VCPUS;
+	uint64_t stamp = (id + 1) << 56;
+	uint64_t i, op, page;
+
+	for (;;) {
+		op = READ_ONCE(guest_op[id]);
+
+		while (op == OP_IDLE && !READ_ONCE(guest_stop))
+			cpu_relax();
+
+		for (i = 0; op <= OP_SEQUENTIAL; i++) {
+			if (i >= READ_ONCE(guest_writes) || READ_ONCE(guest_stop))
+				break;
+			page = op == OP_RANDOM ? guest_random_u32(&rng) : next++;
+			page %= NR_PAGES;
+			WRITE_ONCE(*(uint64_t *)page_gpa(page), ++stamp);
+		}
+
+		GUEST_SYNC(0);
+	}
+}
+
+/*
+ * The host
+ */
+
+/* Pages that were harvested and not yet noted. */
+struct pages {
+	uint32_t nr;
+	uint32_t entries;	/* including the dropped ones */
+	uint32_t max;
+	uint32_t *page;
+};
+
+/* A VM under test. */
+struct env {
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	pthread_t threads[MAX_VCPUS];
+	int nr_vcpus;
+	bool per_vcpu;		/* upstream's rings, no pool */
+	bool quit;		/* threads: do not wait for the guest's sync */
+	atomic_t running;
+	uint32_t drop;		/* harvester: lose each Nth entry */
+	struct guest_random_state rng;
+	struct pages pages;
+	uint64_t *mem[NR_SLOTS];
+
+	/* Exits with KVM_EXIT_DIRTY_RING_FULL, by the vCPU's own thread. */
+	uint64_t parked[MAX_VCPUS];
+	uint64_t exhausted[MAX_VCPUS];
+
+	/* Protects the rest. */
+	pthread_mutex_t lock;
+	uint64_t seen[NR_PAGES];
+	uint64_t harvested;
+	uint64_t reset;
+
+	struct kvm_dirty_ring_pool_state st;
+	struct kvm_dirty_ring_state rings[MAX_VCPUS];
+};
+
+static void __printf(1, 2) step(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(shared->phase, sizeof(shared->phase), fmt, args);
+	va_end(args);
+}
+
+static void __noreturn __printf(1, 2) skip(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(shared->phase, sizeof(shared->phase), fmt, args);
+	va_end(args);
+	exit(KSFT_SKIP);
+}
+
+static time_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+#define wait_for(cond, what)						\
+do {									\
+	time_t __end = now() + WAIT_SECONDS;				\
+									\
+	while (!(cond)) {						\
+		TEST_ASSERT(now() < __end, "Waited %d s for: %s",	\
+			    WAIT_SECONDS, what);			\
+		sched_yield();						\
+	}								\
+} while (0)
+
+/* @full on hardware, @quick where asked for. */
+static uint32_t scale(uint32_t full, uint32_t quick)
+{
+	return opt.quick ? quick : full;
+}
+
+static uint32_t host_random(struct env *e, uint32_t limit)
+{
+	return guest_random_u32(&e->rng) % limit;
+}
+
+static uint64_t *page_hva(struct env *e, uint32_t page)
+{
+	int i = 0;
+
+	while (page >= slot_pages[i])
+		page -= slot_pages[i++];
+	return (void *)e->mem[i] + page * PAGE_SIZE;
+}
+
+/*
+ * What is compared.  Guests write the first word only; KVM itself writes a
+ * few more, the steal time for example.
+ */
+static uint64_t page_stamp(struct env *e, uint32_t page)
+{
+	uint64_t *p = page_hva(e, page);
+
+	return READ_ONCE(p[0]) + 3 * READ_ONCE(p[1]) + 5 * READ_ONCE(p[2]);
+}
+
+static void pages_init(struct pages *pages)
+{
+	memset(pages, 0, sizeof(*pages));
+	pages->max = 1 << 16;
+	pages->page = calloc(pages->max, sizeof(*pages->page));
+	TEST_ASSERT(pages->page, "Insufficient Memory");
+}
+
+static void env_add_vcpu(struct env *e)
+{
+	int i = e->nr_vcpus;
+
+	e->vcpus[i] = vm_vcpu_add(e->vm, i, guest_code);
+	vcpu_args_set(e->vcpus[i], 2, (uint64_t)i, (uint64_t)opt.seed);
+	vcpu_map_dirty_ring(e->vcpus[i]);
+	e->nr_vcpus++;
+}
+
+/* @entries == 0: the smallest rings. */
+static void env_init_entries(struct env *e, int nr_vcpus, uint64_t flags,
+			     uint32_t entries)
+{
+	bool per_vcpu = e->per_vcpu;
+	int i;
+
+	memset(e, 0, sizeof(*e));
+	e->per_vcpu = per_vcpu;
+	e->rng = new_guest_random_state(opt.seed);
+	pthread_mutex_init(&e->lock, NULL);
+	pages_init(&e->pages);
+
+	if (!entries)
+		entries = ring_entries;
+	e->vm = __vm_create(VM_SHAPE_DEFAULT, MAX_VCPUS, NR_PAGES);
+	if (per_vcpu) {
+		vm_enable_dirty_ring(e->vm, entries * sizeof(struct kvm_dirty_gfn));
+	} else {
+		vm_enable_dirty_pool(e->vm, entries, flags);
+		if (opt.policy)
+			vm_set_dirty_policy(e->vm, opt.policy);
+	}
+
+	for (i = 0; i < NR_SLOTS; i++) {
+		vm_userspace_mem_region_add(e->vm, VM_MEM_SRC_ANONYMOUS,
+					    SLOT_GPA(i), FIRST_SLOT + i,
+					    slot_pages[i],
+					    KVM_MEM_LOG_DIRTY_PAGES);
+		virt_map(e->vm, SLOT_GPA(i), SLOT_GPA(i), slot_pages[i]);
+		e->mem[i] = addr_gpa2hva(e->vm, SLOT_GPA(i));
+	}
+
+	for (i = 0; i < nr_vcpus; i++)
+		env_add_vcpu(e);
+}
+
+static void env_init(struct env *e, int nr_vcpus, uint64_t flags)
+{
+	env_init_entries(e, nr_vcpus, flags, 0);
+}
+
+static void set_op(struct env *e, int vcpu, uint64_t op)
+{
+	uint64_t *ops = addr_gva2hva(e->vm, (vm_vaddr_t)guest_op);
+
+	WRITE_ONCE(ops[vcpu], op);
+}
+
+static void set_writes(struct env *e, uint64_t n)
+{
+	write_guest_global(e->vm, guest_writes, n);
+}
+
+static void set_stop(struct env *e, uint64_t stop)
+{
+	write_guest_global(e->vm, guest_stop, stop);
+}
+
+static void get_state(struct env *e)
+{
+	vm_dirty_pool_state(e->vm, 0, &e->st, e->rings, MAX_VCPUS);
+	TEST_ASSERT(e->st.nr_rings <= MAX_VCPUS, "%u rings for %d vCPUs",
+		    e->st.nr_rings, e->nr_vcpus);
+}
+
+static uint32_t soft_limit(struct env *e)
+{
+	get_state(e);
+	return e->rings[0].soft_limit;
+}
+
+/* How many marks an empty pool takes before it is exhausted. */
+static uint32_t capacity(struct env *e)
+{
+	uint32_t i, sum = 0;
+
+	get_state(e);
+	for (i = 0; i < e->st.nr_rings; i++)
+		sum += e->rings[i].soft_limit;
+	return sum;
+}
+
+static uint32_t rings_in_state(struct env *e, uint32_t state)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < e->st.nr_rings; i++)
+		n += (e->rings[i].state & state) == state;
+	return n;
+}
+
+/*
+ * With a page modification log, entries arrive 512 at a time, when the CPU
+ * leaves the guest: where exactly a vCPU stops can't be told.
+ */
+static bool has_pml(struct env *e)
+{
+	return ring_entries - soft_limit(e) > 64;
+}
+
+static void note_gfn(void *arg, uint32_t slot, uint64_t offset)
+{
+	struct env *e = arg;
+	uint32_t i = slot - FIRST_SLOT;
+	uint32_t page = offset;
+
+	TEST_ASSERT(i < NR_SLOTS && offset < slot_pages[i],
+		    "An entry that nobody pushed: slot 0x%x offset 0x%lx",
+		    slot, offset);
+	while (i--)
+		page += slot_pages[i];
+	if (e->drop && host_random(e, e->drop) == 0)
+		return;
+	e->pages.page[e->pages.nr++] = page;
+}
+
+static uint32_t harvest(struct env *e, int ring, uint32_t max)
+{
+	uint32_t n;
+
+	max = min(max, e->pages.max - e->pages.nr);
+	n = vcpu_harvest_dirty_ring(e->vcpus[ring], max, note_gfn, e);
+	e->pages.entries += n;
+	return n;
+}
+
+/* Only after a reset that covers @pages. */
+static void note_pages(struct env *e, struct pages *pages, uint32_t reset)
+{
+	uint32_t i;
+
+	pthread_mutex_lock(&e->lock);
+	for (i = 0; i < pages->nr; i++)
+		e->seen[pages->page[i]] = page_stamp(e, pages->page[i]);
+	e->harvested += pages->entries;
+	e->reset += reset;
+	pthread_mutex_unlock(&e->lock);
+	pages->nr = 0;
+	pages->entries = 0;
+}
+
+/* Harvest all of one ring, and reset it. */
+static uint32_t drain_ring(struct env *e, int ring)
+{
+	uint32_t n = harvest(e, ring, UINT_MAX);
+
+	note_pages(e, &e->pages, vm_reset_dirty_ring(e->vm, ring));
+	return n;
+}
+
+/* A random part of a random ring, as a harvester beside the vCPUs does. */
+static void harvest_some(struct env *e)
+{
+	int ring = host_random(e, e->nr_vcpus);
+	uint32_t n = harvest(e, ring, 1 + host_random(e, ring_entries));
+
+	if (!n)
+		sched_yield();
+	else if (e->per_vcpu || host_random(e, 4) == 0)
+		note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
+	else
+		note_pages(e, &e->pages, vm_reset_dirty_ring(e->vm, ring));
+}
+
+static uint32_t harvest_all(struct env *e)
+{
+	uint32_t n = 0;
+	int i;
+
+	for (i = 0; i < e->nr_vcpus; i++)
+		n += harvest(e, i, UINT_MAX);
+	if (n)
+		note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
+	return n;
+}
+
+/* With all vCPUs out of KVM_RUN: empty the rings, and see that they are. */
+static void drain(struct env *e)
+{
+	uint32_t i;
+
+	while (harvest_all(e))
+		;
+	if (e->per_vcpu)
+		return;
+
+	get_state(e);
+	for (i = 0; i < e->st.nr_rings; i++)
+		TEST_ASSERT(!e->rings[i].state && !e->rings[i].used,
+			    "Ring %u has state 0x%x, %u entries, and all was reset",
+			    i, e->rings[i].state, e->rings[i].used);
+	TEST_ASSERT(!(e->st.status & ~KVM_DIRTY_RING_POOL_OVERFLOW),
+		    "Status 0x%x with all rings drained", e->st.status);
+}
+
+static uint32_t count_lost(struct env *e)
+{
+	uint32_t page, lost = 0;
+
+	drain(e);
+	for (page = 0; page < NR_PAGES; page++) {
+		if (e->seen[page] == page_stamp(e, page))
+			continue;
+		if (!lost++ && !e->drop)
+			ksft_print_msg("GPA 0x%lx: 0x%lx, but 0x%lx when reported\n",
+				       page_gpa(page), page_stamp(e, page),
+				       e->seen[page]);
+	}
+	return lost;
+}
+
+/* With all vCPUs out of KVM_RUN: everything written was reported. */
+static void check(struct env *e)
+{
+	uint32_t lost = count_lost(e);
+
+	TEST_ASSERT(!lost, "Lost: %u of %u pages were written and not reported",
+		    lost, NR_PAGES);
+	TEST_ASSERT(e->harvested == e->reset,
+		    "%lu entries were harvested, but %lu reset",
+		    e->harvested, e->reset);
+	if (e->per_vcpu)
+		return;
+	TEST_ASSERT(e->st.pushed == e->harvested,
+		    "%llu entries were pushed, but %lu harvested",
+		    e->st.pushed, e->harvested);
+	TEST_ASSERT(!(e->st.status & KVM_DIRTY_RING_POOL_OVERFLOW) &&
+		    !e->st.overflows, "OVERFLOW with rings being drained");
+}
+
+/* No check: the VM's memory may be in any state. */
+static void env_free(struct env *e)
+{
+	kvm_vm_free(e->vm);
+	free(e->pages.page);
+}
+
+static void env_fini(struct env *e)
+{
+	check(e);
+	env_free(e);
+}
+
+/* Returns 0 if the guest synced, or the flags of a KVM_EXIT_DIRTY_RING_FULL. */
+static uint32_t run_once(struct env *e, int i)
+{
+	struct kvm_vcpu *vcpu = e->vcpus[i];
+	struct kvm_run *run = vcpu->run;
+	struct ucall uc;
+	uint32_t flags;
+	int ret;
+
+	ret = __vcpu_run(vcpu);
+	TEST_ASSERT_VM_VCPU_IOCTL(!ret, KVM_RUN, ret, e->vm);
+
+	if (vcpu_dirty_ring_exit(vcpu)) {
+		if (e->per_vcpu)
+			return KVM_DIRTY_RING_POOL_EXHAUSTED;
+
+		flags = run->dirty_ring_pool.flags;
+		TEST_ASSERT((flags & POOL_CAUSES) && !(flags & ~POOL_CAUSES),
+			    "vCPU %d: KVM_EXIT_DIRTY_RING_FULL with flags 0x%x",
+			    i, flags);
+		if (flags & KVM_DIRTY_RING_POOL_PARKED) {
+			e->parked[i]++;
+			TEST_ASSERT(run->dirty_ring_pool.ring < MAX_VCPUS,
+				    "vCPU %d: the exit names ring %u", i,
+				    run->dirty_ring_pool.ring);
+		}
+		if (flags & KVM_DIRTY_RING_POOL_EXHAUSTED)
+			e->exhausted[i]++;
+		return flags;
+	}
+
+	switch (get_ucall(vcpu, &uc)) {
+	case UCALL_SYNC:
+		return 0;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+	default:
+		TEST_FAIL("vCPU %d: unexpected exit %s", i,
+			  exit_reason_str(run->exit_reason));
+	}
+}
+
+struct thread_arg {
+	struct env *e;
+	int i;
+};
+
+static void *vcpu_worker(void *data)
+{
+	struct thread_arg *arg = data;
+	struct env *e = arg->e;
+	int i = arg->i;
+	uint32_t flags;
+
+	free(arg);
+	while ((flags = run_once(e, i)) && !READ_ONCE(e->quit)) {
+		if (flags & KVM_DIRTY_RING_POOL_EXHAUSTED)
+			sched_yield();
+	}
+	atomic_dec_and_test(&e->running);
+	return NULL;
+}
+
+static void start_vcpu(struct env *e, int i)
+{
+	struct thread_arg *arg = malloc(sizeof(*arg));
+	int ret;
+
+	arg->e = e;
+	arg->i = i;
+	atomic_inc(&e->running);
+	ret = pthread_create(&e->threads[i], NULL, vcpu_worker, arg);
+	TEST_ASSERT(!ret, "pthread_create(): %s", strerror(ret));
+}
+
+static void start_vcpus(struct env *e)
+{
+	int i;
+
+	for (i = 0; i < e->nr_vcpus; i++)
+		start_vcpu(e, i);
+}
+
+static void join_vcpus(struct env *e)
+{
+	int i;
+
+	for (i = 0; i < e->nr_vcpus; i++)
+		pthread_join(e->threads[i], NULL);
+}
+
+/* Stop vCPUs wherever they are; those at the gate are left there. */
+static void stop_vcpus(struct env *e)
+{
+	WRITE_ONCE(e->quit, true);
+	set_stop(e, 1);
+	join_vcpus(e);
+	set_stop(e, 0);
+	WRITE_ONCE(e->quit, false);
+}
+
+static void harvest_until_done(struct env *e)
+{
+	while (atomic_read(&e->running))
+		harvest_some(e);
+	join_vcpus(e);
+}
+
+/* All vCPUs write @writes pages each, beside a harvester. */
+static void run_round(struct env *e, uint64_t writes)
+{
+	set_writes(e, writes);
+	start_vcpus(e);
+	harvest_until_done(e);
+}
+
+static uint64_t wait_eventfd(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	int ret = poll(&pfd, 1, WAIT_SECONDS * 1000);
+
+	TEST_ASSERT(ret == 1, "The eventfd was not signalled in %d s",
+		    WAIT_SECONDS);
+	return dirty_pool_eventfd_read(fd);
+}
+
+/* Mark from the first page of the first slot on, until the pool is exhausted. */
+static uint32_t mark_all(struct env *e)
+{
+	uint32_t want = capacity(e);
+	uint64_t marked;
+	int ret;
+
+	TEST_ASSERT(want + 1 <= slot_pages[0], "Rings too large for the test");
+	ret = __vm_mark_dirty(e->vm, FIRST_SLOT, 0, want + 1, &marked);
+	TEST_ASSERT(ret == -1 && errno == EAGAIN,
+		    "KVM_MARK_DIRTY of %u pages returned %d, errno %d, with room for %u",
+		    want + 1, ret, errno, want);
+	TEST_ASSERT(marked == want, "%lu pages were marked in room for %u",
+		    marked, want);
+	return marked;
+}
+
+/*
+ * Tests: nothing is lost
+ */
+
+static void test_reported(int nr_vcpus)
+{
+	uint64_t writes = scale(12000, 1200) / nr_vcpus;
+	struct env e = {};
+	int round;
+
+	env_init(&e, nr_vcpus, 0);
+	e.drop = opt.drop;
+	for (round = 0; round < 3; round++) {
+		step("round %d of writes", round);
+		run_round(&e, writes);
+		step("check after round %d", round);
+		check(&e);
+	}
+	TEST_ASSERT(e.harvested, "Nothing was harvested");
+	env_fini(&e);
+}
+
+static void test_reported_nostop(int nr_vcpus)
+{
+	struct env e = {};
+
+	env_init(&e, nr_vcpus, KVM_DIRTY_RING_POOL_NOSTOP);
+	run_round(&e, scale(12000, 1200) / nr_vcpus);
+	env_fini(&e);
+}
+
+/* If this fails, the check above proves nothing. */
+static void test_loss_is_detected(int unused)
+{
+	struct env e = {};
+	uint32_t lost;
+
+	env_init(&e, 2, 0);
+	e.drop = 7;
+	run_round(&e, 1000);
+	lost = count_lost(&e);
+	TEST_ASSERT(lost, "The harvester dropped each 7th entry, and no page was lost");
+	env_free(&e);
+}
+
+/*
+ * Tests: parking, the gate
+ */
+
+/* Run until the guest leaves with a parked or reserve ring; not for ever. */
+static uint32_t run_to_full(struct env *e, int i)
+{
+	int n;
+
+	set_writes(e, UINT_MAX);
+	for (n = 0; n < 1000; n++) {
+		uint32_t flags = run_once(e, i);
+
+		if (flags)
+			return flags;
+	}
+	TEST_FAIL("vCPU %d writes on and on, and no ring is full", i);
+}
+
+static void test_park_exit(int unused)
+{
+	uint32_t flags, ring, ring2, used;
+	struct env e = {};
+	bool pml;
+
+	env_init(&e, 4, 0);
+	pml = has_pml(&e);
+	set_op(&e, 0, OP_SEQUENTIAL);
+
+	step("the first ring that is parked");
+	flags = run_to_full(&e, 0);
+	ring = e.vcpus[0]->run->dirty_ring_pool.ring;
+	TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_PARKED,
+		    "The first exit has flags 0x%x, not PARKED", flags);
+	get_state(&e);
+	used = e.rings[ring].used;
+	TEST_ASSERT(e.rings[ring].state & KVM_DIRTY_RING_PARKED,
+		    "Ring %u in the exit has state 0x%x", ring, e.rings[ring].state);
+	TEST_ASSERT(used >= e.rings[ring].soft_limit,
+		    "Ring %u is parked with %u entries", ring, used);
+	TEST_ASSERT(e.st.status & KVM_DIRTY_RING_POOL_PARKED,
+		    "Status 0x%x with a parked ring", e.st.status);
+
+	/* Batches may have parked all rings at once. */
+	if (pml) {
+		drain(&e);
+		set_op(&e, 0, OP_SYNC);
+		goto out;
+	}
+	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 1 &&
+		    e.st.parks == 1 && used == e.rings[ring].soft_limit,
+		    "One exit, but %llu rings parked, %u entries in ring %u",
+		    e.st.parks, used, ring);
+	TEST_ASSERT(!((flags | e.st.status) & KVM_DIRTY_RING_POOL_EXHAUSTED),
+		    "Exhausted with three rings FREE");
+
+	step("the vCPU runs on, with another ring");
+	flags = run_to_full(&e, 0);
+	ring2 = e.vcpus[0]->run->dirty_ring_pool.ring;
+	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) && ring2 != ring,
+		    "The next exit has flags 0x%x and ring %u after ring %u",
+		    flags, ring2, ring);
+	get_state(&e);
+	TEST_ASSERT(e.rings[ring].used == used,
+		    "Ring %u went from %u to %u entries while parked", ring,
+		    used, e.rings[ring].used);
+
+	step("the last rings");
+	flags = run_to_full(&e, 0);
+	flags = run_to_full(&e, 0);
+	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) &&
+		    e.st.reserve_claims == 0, "Flags 0x%x when the last ring is parked",
+		    flags);
+	get_state(&e);
+	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 4 &&
+		    e.st.parks == 4, "4 exits, %llu parks", e.st.parks);
+	flags = run_to_full(&e, 0);
+	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_EXHAUSTED,
+		    "Flags 0x%x with no ring FREE", flags);
+out:
+	TEST_ASSERT(e.parked[1] + e.parked[2] + e.parked[3] == 0,
+		    "A vCPU that did not run exited");
+	env_fini(&e);
+}
+
+/* Mark one page at a time until a ring is parked; returns which one. */
+static uint32_t mark_to_park(struct env *e, uint32_t *page)
+{
+	uint64_t parks;
+	uint32_t i, was = 0;
+
+	get_state(e);
+	parks = e->st.parks;
+	for (i = 0; i < e->st.nr_rings; i++)
+		was |= (e->rings[i].state & KVM_DIRTY_RING_PARKED ? 1 : 0) << i;
+
+	while (e->st.parks == parks) {
+		TEST_ASSERT(*page < slot_pages[0], "No ring is ever parked");
+		TEST_ASSERT(__vm_mark_dirty(e->vm, FIRST_SLOT, *page, 1, NULL) == 1,
+			    "Can't mark page %u, errno %d", *page, errno);
+		(*page)++;
+		get_state(e);
+	}
+
+	for (i = 0; i < e->st.nr_rings; i++) {
+		if (e->rings[i].state & KVM_DIRTY_RING_PARKED && !(was & 1 << i))
+			return i;
+	}
+	TEST_FAIL("parks is %llu, but no more rings are parked", e->st.parks);
+}
+
+static void test_park_handout(int unused)
+{
+	uint32_t ring, ring2, used, n, page = 0;
+	struct env e = {};
+	uint64_t claims;
+
+	env_init(&e, 3, 0);
+	step("the first ring");
+	ring = mark_to_park(&e, &page);
+	claims = e.rings[ring].claims;
+	used = e.rings[ring].used;
+	TEST_ASSERT(used == e.rings[ring].soft_limit,
+		    "Ring %u is parked with %u entries", ring, used);
+
+	step("the second ring");
+	ring2 = mark_to_park(&e, &page);
+	TEST_ASSERT(e.rings[ring].claims == claims && e.rings[ring].used == used,
+		    "Ring %u was handed out while it was parked", ring);
+
+	step("a partial drain");
+	n = harvest(&e, ring, used - 1);
+	TEST_ASSERT(n == used - 1, "%u entries of %u harvested", n, used - 1);
+	note_pages(&e, &e.pages, vm_reset_dirty_ring(e.vm, ring));
+	get_state(&e);
+	TEST_ASSERT(e.rings[ring].state == KVM_DIRTY_RING_PARKED &&
+		    e.rings[ring].used == 1,
+		    "Ring %u has state 0x%x with one entry left", ring,
+		    e.rings[ring].state);
+	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, page++, 1, NULL) == 1,
+		    "Can't mark with one ring FREE, errno %d", errno);
+	get_state(&e);
+	TEST_ASSERT(e.rings[ring].claims == claims,
+		    "Ring %u was handed out with one entry left", ring);
+
+	step("the rest of it");
+	drain_ring(&e, ring);
+	get_state(&e);
+	TEST_ASSERT(!e.rings[ring].state && !e.rings[ring].used && e.st.drains == 1,
+		    "Ring %u has state 0x%x, %u entries after its drain", ring,
+		    e.rings[ring].state, e.rings[ring].used);
+
+	step("the ring is handed out again");
+	n = 0;
+	while (mark_to_park(&e, &page) != ring)
+		TEST_ASSERT(++n < 3, "Ring %u is FREE and never handed out", ring);
+	TEST_ASSERT(!(e.rings[ring2].state & ~KVM_DIRTY_RING_PARKED),
+		    "Ring %u has state 0x%x", ring2, e.rings[ring2].state);
+	env_fini(&e);
+}
+
+static void test_nostop(int unused)
+{
+	struct env e = {};
+	uint64_t signals;
+	uint32_t flags;
+	int fd, n;
+
+	env_init(&e, 4, KVM_DIRTY_RING_POOL_NOSTOP);
+	fd = vm_dirty_pool_eventfd(e.vm);
+	set_op(&e, 0, OP_SEQUENTIAL);
+
+	for (n = 0; n < 3; n++) {
+		step("round %d", n);
+		flags = run_to_full(&e, 0);
+		TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_EXHAUSTED,
+			    "An exit with flags 0x%x in spite of NOSTOP", flags);
+		get_state(&e);
+		TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 4,
+			    "An exit with %u of 4 rings parked",
+			    rings_in_state(&e, KVM_DIRTY_RING_PARKED));
+		signals = wait_eventfd(fd);
+		TEST_ASSERT(signals <= e.st.parks, "%lu signals for %llu parks",
+			    signals, e.st.parks);
+		drain(&e);
+	}
+	close(fd);
+	env_fini(&e);
+}
+
+/* The eventfd that was set last is the one, until it is removed. */
+static void test_eventfd(int unused)
+{
+	struct env e = {};
+	int old, fd;
+
+	env_init(&e, 2, 0);
+	old = vm_dirty_pool_eventfd(e.vm);
+	mark_all(&e);
+	wait_eventfd(old);
+	drain(&e);
+
+	step("another eventfd");
+	fd = vm_dirty_pool_eventfd(e.vm);
+	/* A signal for the old one may still be on its way until here. */
+	dirty_pool_eventfd_read(old);
+	mark_all(&e);
+	wait_eventfd(fd);
+	TEST_ASSERT(!dirty_pool_eventfd_read(old),
+		    "The replaced eventfd was signalled");
+	drain(&e);
+
+	step("no eventfd");
+	TEST_ASSERT(!__vm_dirty_pool_eventfd(e.vm, -1, 0),
+		    "Can't remove the eventfd, errno %d", errno);
+	dirty_pool_eventfd_read(fd);
+	mark_all(&e);
+	TEST_ASSERT(!dirty_pool_eventfd_read(fd),
+		    "The removed eventfd was signalled");
+	TEST_ASSERT(!__vm_dirty_pool_eventfd(e.vm, -1, 0),
+		    "Can't remove no eventfd, errno %d", errno);
+	close(old);
+	close(fd);
+	env_fini(&e);
+}
+
+static void expect_gated(struct env *e, int i, const char *when)
+{
+	uint64_t pushed;
+	uint32_t flags;
+	int n;
+
+	get_state(e);
+	pushed = e->st.pushed;
+	for (n = 0; n < 50; n++) {
+		flags = run_once(e, i);
+		TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_EXHAUSTED,
+			    "vCPU %d ran %s, flags 0x%x", i, when, flags);
+	}
+	get_state(e);
+	TEST_ASSERT(e->st.pushed == pushed,
+		    "vCPU %d pushed %llu entries %s", i, e->st.pushed - pushed,
+		    when);
+}
+
+static void test_exhaustion(int unused)
+{
+	struct env e = {};
+	uint32_t flags, i, n, reserve;
+	uint64_t pushed;
+
+	env_init(&e, 3, 0);
+	set_op(&e, 0, OP_SEQUENTIAL);
+	set_op(&e, 1, OP_SEQUENTIAL);
+	set_op(&e, 2, OP_SYNC);
+
+	step("vCPU 0 exhausts the pool");
+	for (n = 0; ; n++) {
+		flags = run_to_full(&e, 0);
+		get_state(&e);
+		if ((flags & KVM_DIRTY_RING_POOL_EXHAUSTED) && e.st.reserve_claims)
+			break;
+		TEST_ASSERT(n < 100, "Never exhausted, flags 0x%x", flags);
+	}
+	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 3 &&
+		    (e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED) &&
+		    e.st.exhaustions, "EXHAUSTED with %u of 3 rings parked, status 0x%x",
+		    rings_in_state(&e, KVM_DIRTY_RING_PARKED), e.st.status);
+	expect_gated(&e, 0, "with no ring FREE");
+
+	step("vCPU 2 dirties nothing");
+	for (n = 0; n < 20; n++)
+		TEST_ASSERT(!run_once(&e, 2),
+			    "A vCPU that dirties nothing was stopped");
+
+	step("vCPU 1 uses the reserve, and is stopped, too");
+	pushed = e.st.pushed;
+	run_to_full(&e, 1);
+	get_state(&e);
+	TEST_ASSERT(e.st.pushed > pushed &&
+		    e.st.pushed - pushed <= ring_entries - e.rings[0].soft_limit,
+		    "vCPU 1 pushed %llu entries in one stay",
+		    e.st.pushed - pushed);
+	expect_gated(&e, 1, "with no ring FREE");
+	for (i = 0; i < 3; i++)
+		TEST_ASSERT(e.rings[i].used <= ring_entries,
+			    "Ring %u of %u entries holds %u", i, ring_entries,
+			    e.rings[i].used);
+
+	step("drain the rings without reserve entries");
+	get_state(&e);
+	reserve = rings_in_state(&e, KVM_DIRTY_RING_RESERVE);
+	TEST_ASSERT(reserve, "No ring has reserve entries");
+	if (reserve < 3) {
+		for (i = 0; i < 3; i++) {
+			if (!(e.rings[i].state & KVM_DIRTY_RING_RESERVE))
+				drain_ring(&e, i);
+		}
+		get_state(&e);
+		TEST_ASSERT(!(e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED),
+			    "EXHAUSTED with a ring drained");
+		expect_gated(&e, 0, "with reserve entries undrained");
+		expect_gated(&e, 1, "with reserve entries undrained");
+	}
+
+	step("drain the others");
+	drain(&e);
+	for (i = 0; i < 2; i++) {
+		get_state(&e);
+		pushed = e.st.pushed;
+		flags = run_to_full(&e, i);
+		get_state(&e);
+		TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) ||
+			    e.st.pushed > pushed,
+			    "vCPU %u is stopped in spite of the drain, flags 0x%x",
+			    i, flags);
+		drain(&e);
+	}
+	env_fini(&e);
+}
+
+/*
+ * A userspace that drains the same ring again and again.  If a FREE ring let
+ * vCPUs that used reserves in, they would eat up all the other rings' reserves.
+ */
+static void starve(struct env *e, bool reserve_too)
+{
+	uint64_t stops, want;
+	uint32_t i, ring;
+	int n = 0;
+
+	set_writes(e, scale(2000, 500));
+	for (i = 0, want = 0; i < e->nr_vcpus; i++)
+		want += e->exhausted[i];
+	want += 20 * e->nr_vcpus;
+
+	start_vcpus(e);
+	do {
+		get_state(e);
+		TEST_ASSERT(!(e->st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
+			    "OVERFLOW after %d drains of one ring", n);
+		for (i = 0; i < e->st.nr_rings; i++)
+			TEST_ASSERT(e->rings[i].used <= ring_entries,
+				    "Ring %u of %u entries holds %u", i,
+				    ring_entries, e->rings[i].used);
+
+		ring = 0;
+		while (!reserve_too && ring < e->st.nr_rings - 1 &&
+		       (e->rings[ring].state & KVM_DIRTY_RING_RESERVE))
+			ring++;
+		if (!drain_ring(e, ring))
+			sched_yield();
+		n++;
+
+		for (i = 0, stops = 0; i < e->nr_vcpus; i++)
+			stops += READ_ONCE(e->exhausted[i]);
+	} while (stops < want && atomic_read(&e->running));
+
+	harvest_until_done(e);
+	check(e);
+}
+
+static void test_starved(int unused)
+{
+	struct env e = {};
+
+	env_init(&e, 4, 0);
+	step("ring 0 only");
+	starve(&e, true);
+	step("only a ring without reserve entries");
+	starve(&e, false);
+	env_fini(&e);
+}
+
+/*
+ * Tests: marks that no vCPU makes
+ */
+
+static void test_mark_stopped(int unused)
+{
+	uint32_t i, n, room, soft, page;
+	struct env e = {};
+	uint64_t marked;
+	uint8_t *hits;
+	int ret;
+
+	env_init(&e, 4, 0);
+	soft = soft_limit(&e);
+	hits = calloc(NR_PAGES, 1);
+
+	step("more pages than fit a ring");
+	n = soft + 65;
+	ret = __vm_mark_dirty(e.vm, FIRST_SLOT, 3, n, &marked);
+	TEST_ASSERT(ret == n && marked == n,
+		    "%u pages marked: returned %d, marked %lu", n, ret, marked);
+	get_state(&e);
+	TEST_ASSERT(e.st.pushed == n, "%llu entries for %u pages", e.st.pushed, n);
+	for (i = 0, room = 0; i < 4; i++) {
+		TEST_ASSERT(e.rings[i].used <= soft, "A mark used ring %u's reserve",
+			    i);
+		room += e.rings[i].used;
+	}
+	TEST_ASSERT(room == n, "The rings hold %u entries of %u", room, n);
+	for (i = 0; i < 4; i++)
+		harvest(&e, i, UINT_MAX);
+	for (i = 0; i < e.pages.nr; i++)
+		hits[e.pages.page[i]]++;
+	for (page = 0; page < NR_PAGES; page++)
+		TEST_ASSERT(hits[page] == (page >= 3 && page < 3 + n),
+			    "Page %u was reported %u times", page, hits[page]);
+	note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+	drain(&e);
+
+	step("more pages than fit the pool");
+	mark_all(&e);
+	get_state(&e);
+	TEST_ASSERT((e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED) &&
+		    !e.st.reserve_claims && !e.st.overflows,
+		    "Status 0x%x, %llu reserve claims", e.st.status,
+		    e.st.reserve_claims);
+
+	step("an exhausted pool");
+	for (i = 0; i < 3; i++) {
+		ret = __vm_mark_dirty(e.vm, FIRST_SLOT + i, 0, 9, &marked);
+		TEST_ASSERT(ret == -1 && errno == EAGAIN && !marked,
+			    "Returned %d, errno %d, marked %lu", ret, errno, marked);
+	}
+	room = e.st.pushed;
+	get_state(&e);
+	TEST_ASSERT(e.st.pushed == room, "A refused mark pushed entries");
+
+	step("one ring drained");
+	drain_ring(&e, 2);
+	ret = __vm_mark_dirty(e.vm, FIRST_SLOT, 0, soft + 9, &marked);
+	TEST_ASSERT(ret == -1 && errno == EAGAIN && marked == soft,
+		    "Returned %d, errno %d, marked %lu in room for %u", ret,
+		    errno, marked, soft);
+	drain(&e);
+
+	step("a slot that is not logged");
+	ret = __vm_mark_dirty(e.vm, 0, 0, 9, &marked);
+	TEST_ASSERT(!ret && !marked, "Returned %d, marked %lu", ret, marked);
+	free(hits);
+	env_fini(&e);
+}
+
+/* A device that writes memory and says so, as a vhost-user back end would. */
+static void *device_worker(void *data)
+{
+	struct env *e = data;
+	struct guest_random_state rng = new_guest_random_state(opt.seed + 99);
+	uint64_t stamp = 0xddull << 56;
+
+	while (atomic_read(&e->running)) {
+		uint32_t i = guest_random_u32(&rng) % NR_SLOTS;
+		uint64_t first = guest_random_u32(&rng) % slot_pages[i];
+		uint64_t n = min(slot_pages[i] - first,
+				 1ul + guest_random_u32(&rng) % 100);
+		uint64_t page, marked;
+		int ret;
+
+		for (page = first; page < first + n; page++)
+			WRITE_ONCE(*(uint64_t *)((void *)e->mem[i] + page * PAGE_SIZE),
+				   ++stamp);
+		do {
+			ret = __vm_mark_dirty(e->vm, FIRST_SLOT + i, first, n,
+					      &marked);
+			TEST_ASSERT(ret == n || (ret == -1 && errno == EAGAIN &&
+						 marked < n),
+				    "Returned %d, errno %d, marked %lu of %lu",
+				    ret, errno, marked, n);
+			first += marked;
+			n -= marked;
+			sched_yield();
+		} while (n);
+	}
+	return NULL;
+}
+
+static void test_mark_running(int nr_vcpus)
+{
+	struct env e = {};
+	pthread_t device;
+
+	env_init(&e, nr_vcpus, 0);
+	set_writes(&e, scale(3000, 400));
+	start_vcpus(&e);
+	pthread_create(&device, NULL, device_worker, &e);
+	harvest_until_done(&e);
+	/* The device may be waiting for room. */
+	while (pthread_tryjoin_np(device, NULL))
+		harvest_some(&e);
+	env_fini(&e);
+}
+
+/* A ring parked by a mark without vCPU asks vCPU i for its drain, once. */
+static void test_mark_kick(int unused)
+{
+	struct env e = {};
+	int fd, i;
+
+	env_init(&e, 3, 0);
+	fd = vm_dirty_pool_eventfd(e.vm);
+	for (i = 0; i < 3; i++)
+		set_op(&e, i, OP_IDLE);
+
+	step("vCPUs in the guest");
+	start_vcpus(&e);
+	mark_all(&e);
+	for (i = 0; i < 3; i++) {
+		step("vCPU %d to exit", i);
+		wait_for(READ_ONCE(e.parked[i]), shared->phase);
+		TEST_ASSERT(e.vcpus[i]->run->dirty_ring_pool.ring == i,
+			    "vCPU %d exited for ring %u", i,
+			    e.vcpus[i]->run->dirty_ring_pool.ring);
+	}
+	wait_eventfd(fd);
+	set_stop(&e, 1);
+	join_vcpus(&e);
+	for (i = 0; i < 3; i++)
+		TEST_ASSERT(e.parked[i] == 1 && e.exhausted[i] <= 1,
+			    "vCPU %d exited %lu times for one park", i,
+			    e.parked[i]);
+	drain(&e);
+
+	step("vCPUs out of the guest");
+	for (i = 0; i < 3; i++)
+		set_op(&e, i, OP_SYNC);
+	mark_all(&e);
+	for (i = 0; i < 3; i++) {
+		TEST_ASSERT(run_once(&e, i) & KVM_DIRTY_RING_POOL_PARKED &&
+			    e.vcpus[i]->run->dirty_ring_pool.ring == i,
+			    "vCPU %d did not exit for its ring", i);
+		TEST_ASSERT(!run_once(&e, i), "vCPU %d exited twice for a park", i);
+	}
+	drain(&e);
+
+	step("rings that were drained before the vCPU looks");
+	mark_all(&e);
+	drain(&e);
+	for (i = 0; i < 3; i++)
+		TEST_ASSERT(!run_once(&e, i), "vCPU %d exited for a drained ring", i);
+	close(fd);
+	env_fini(&e);
+}
+
+static void test_mark_nostop(int unused)
+{
+	struct env e = {};
+	int fd, i;
+
+	env_init(&e, 2, KVM_DIRTY_RING_POOL_NOSTOP);
+	fd = vm_dirty_pool_eventfd(e.vm);
+	for (i = 0; i < 2; i++)
+		set_op(&e, i, OP_IDLE);
+	start_vcpus(&e);
+	mark_all(&e);
+	wait_eventfd(fd);
+	set_stop(&e, 1);
+	join_vcpus(&e);
+	for (i = 0; i < 2; i++)
+		TEST_ASSERT(!e.parked[i] && !e.exhausted[i],
+			    "vCPU %d exited for a mark in spite of NOSTOP", i);
+	close(fd);
+	env_fini(&e);
+}
+
+/*
+ * Tests: things that change under load
+ */
+
+static void test_add_vcpus(int unused)
+{
+	uint32_t n = 0;
+	struct env e = {};
+
+	env_init(&e, 2, 0);
+	set_writes(&e, scale(2500, 400));
+	start_vcpus(&e);
+	while (atomic_read(&e.running) || e.nr_vcpus < MAX_VCPUS) {
+		harvest_some(&e);
+		if (++n % 16 || e.nr_vcpus == MAX_VCPUS)
+			continue;
+		step("vCPU %d is added", e.nr_vcpus);
+		env_add_vcpu(&e);
+		get_state(&e);
+		TEST_ASSERT(e.st.nr_rings == e.nr_vcpus, "%u rings for %d vCPUs",
+			    e.st.nr_rings, e.nr_vcpus);
+		start_vcpu(&e, e.nr_vcpus - 1);
+	}
+	join_vcpus(&e);
+	check(&e);
+
+	step("all of them run");
+	run_round(&e, scale(500, 100));
+	for (n = 0; n < MAX_VCPUS; n++)
+		TEST_ASSERT(e.rings[n].vcpu_id == n, "Ring %u is of vCPU %u", n,
+			    e.rings[n].vcpu_id);
+	env_fini(&e);
+}
+
+static void *policy_worker(void *data)
+{
+	struct guest_random_state rng = new_guest_random_state(opt.seed);
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+	struct env *e = data;
+
+	while (atomic_read(&e->running)) {
+		const char *want = policies[guest_random_u32(&rng) %
+					    ARRAY_SIZE(policies)];
+
+		vm_set_dirty_policy(e->vm, want);
+		vm_get_dirty_policy(e->vm, name);
+		TEST_ASSERT(!strcmp(name, want), "Policy is %s, set %s", name,
+			    want);
+		usleep(2000);
+	}
+	return NULL;
+}
+
+static void test_policy_switch(int unused)
+{
+	struct env e = {};
+	pthread_t thread;
+
+	env_init(&e, 4, 0);
+	set_writes(&e, scale(4000, 500));
+	start_vcpus(&e);
+	pthread_create(&thread, NULL, policy_worker, &e);
+	harvest_until_done(&e);
+	pthread_join(thread, NULL);
+	env_fini(&e);
+}
+
+static void __noreturn run_to_be_killed(void)
+{
+	struct env e = {};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	env_init(&e, 2, 0);
+	set_writes(&e, UINT_MAX);
+	start_vcpus(&e);
+	WRITE_ONCE(shared->ready, 1);
+	for (;;) {
+		harvest_some(&e);
+		__vm_mark_dirty(e.vm, FIRST_SLOT, host_random(&e, 100), 20, NULL);
+	}
+}
+
+static void test_killed(int unused)
+{
+	struct guest_random_state rng = new_guest_random_state(opt.seed);
+	int i, status, n = scale(10, 4);
+	struct env e = {};
+	pid_t pid;
+
+	for (i = 0; i < n; i++) {
+		step("VM %d of %d", i, n);
+		WRITE_ONCE(shared->ready, 0);
+		pid = fork();
+		TEST_ASSERT(pid >= 0, __KVM_SYSCALL_ERROR("fork()", pid));
+		if (!pid)
+			run_to_be_killed();
+		wait_for(READ_ONCE(shared->ready) ||
+			 waitpid(pid, &status, WNOHANG), "the VM's start");
+		usleep(guest_random_u32(&rng) % 30000);
+		kill(pid, SIGKILL);
+		wait_for(waitpid(pid, &status, WNOHANG), "the VM's death");
+		TEST_ASSERT(READ_ONCE(shared->ready), "The VM did not start");
+	}
+
+	step("a VM afterwards");
+	env_init(&e, 2, 0);
+	run_round(&e, 500);
+	env_fini(&e);
+}
+
+/*
+ * Tests: hostile userspace
+ */
+
+static void *scribbler(void *data)
+{
+	static const uint32_t flags[] = { 0, 1, 2, 3, ~0u, ~1u, 1u << 31 };
+	static const uint32_t slots[] = {
+		FIRST_SLOT, FIRST_SLOT + 1, 0, 0xffff, 0x7fff, 0x10001,
+		0x7fff0001, 0xffff0001, ~0u,
+	};
+	static const uint64_t offsets[] = {
+		0, 1, 63, 64, 130, 131, 2050, 2051, INT_MAX, 1ull << 32,
+		1ull << 52, 1ull << 63, ~0ull - 63, ~0ull,
+	};
+	struct guest_random_state rng = new_guest_random_state(opt.seed + 1);
+	struct env *e = data;
+
+	while (!READ_ONCE(e->quit)) {
+		struct kvm_vcpu *vcpu = e->vcpus[guest_random_u32(&rng) % e->nr_vcpus];
+		struct kvm_dirty_gfn *gfn;
+
+		gfn = &vcpu->dirty_gfns[guest_random_u32(&rng) %
+					vcpu->dirty_gfns_count];
+		if (guest_random_bool(&rng)) {
+			WRITE_ONCE(gfn->slot, slots[guest_random_u32(&rng) %
+						    ARRAY_SIZE(slots)]);
+			WRITE_ONCE(gfn->offset, offsets[guest_random_u32(&rng) %
+							ARRAY_SIZE(offsets)]);
+			WRITE_ONCE(gfn->flags, flags[guest_random_u32(&rng) %
+						     ARRAY_SIZE(flags)]);
+		} else if (guest_random_bool(&rng)) {
+			/* Always harvested: a reset must find an end. */
+			WRITE_ONCE(gfn->flags, KVM_DIRTY_GFN_F_RESET);
+		} else {
+			WRITE_ONCE(gfn->slot, guest_random_u32(&rng));
+			WRITE_ONCE(gfn->offset, guest_random_u64(&rng));
+			WRITE_ONCE(gfn->flags, guest_random_u32(&rng));
+		}
+	}
+	return NULL;
+}
+
+/* Where the kernel's next entries are can only be seen by having it push. */
+static void resync(struct env *e)
+{
+	uint32_t i, n, marked;
+	int r;
+
+	for (r = 0; r < e->nr_vcpus; r++) {
+		for (i = 0; i < ring_entries; i++)
+			WRITE_ONCE(e->vcpus[r]->dirty_gfns[i].flags,
+				   KVM_DIRTY_GFN_F_RESET);
+	}
+	vm_reset_dirty_rings(e->vm);
+	get_state(e);
+	for (r = 0; r < e->nr_vcpus; r++) {
+		TEST_ASSERT(!e->rings[r].used && !e->rings[r].state,
+			    "Ring %d has state 0x%x, %u entries, all of them harvested",
+			    r, e->rings[r].state, e->rings[r].used);
+		memset(e->vcpus[r]->dirty_gfns, 0,
+		       ring_entries * sizeof(struct kvm_dirty_gfn));
+	}
+
+	/* Pages that were harvested under a wrong name are writable still. */
+	for (i = 0; i < NR_SLOTS; i++) {
+		vm_mem_region_set_flags(e->vm, FIRST_SLOT + i, 0);
+		vm_mem_region_set_flags(e->vm, FIRST_SLOT + i,
+					KVM_MEM_LOG_DIRTY_PAGES);
+	}
+	for (i = 0; i < NR_PAGES; i++)
+		e->seen[i] = page_stamp(e, i);
+
+	marked = mark_all(e);
+	for (r = 0, n = 0; r < e->nr_vcpus; r++) {
+		struct kvm_dirty_gfn *gfns = e->vcpus[r]->dirty_gfns;
+
+		/* The first of a run of entries, in a ring with room left. */
+		for (i = 0; i < ring_entries; i++) {
+			if (gfns[i].flags && !gfns[(i - 1) % ring_entries].flags)
+				break;
+		}
+		e->vcpus[r]->fetch_index = i;
+		n += harvest(e, r, UINT_MAX);
+	}
+	TEST_ASSERT(n == marked, "%u entries for %u pages marked", n, marked);
+	note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
+	/* Count anew, to have check() compare. */
+	drain(e);
+	e->harvested = e->st.pushed;
+	e->reset = e->st.pushed;
+}
+
+static void test_hostile(int unused)
+{
+	uint32_t i, n = scale(400, 60);
+	pthread_t threads[2];
+	struct env e = {};
+	int r, ret;
+
+	env_init(&e, 4, 0);
+	set_writes(&e, UINT_MAX);
+	start_vcpus(&e);
+	for (i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_create(&threads[i], NULL, scribbler, &e);
+
+	for (i = 0; i < n; i++) {
+		step("reset %u of %u", i, n);
+		r = host_random(&e, 5);
+		if (r < 4)
+			ret = __vm_reset_dirty_ring(e.vm, r);
+		else
+			ret = vm_reset_dirty_rings(e.vm);
+		TEST_ASSERT(ret >= 0 && ret <= 4 * ring_entries,
+			    "Reset of ring %d returned %d, errno %d", r, ret, errno);
+		__vm_mark_dirty(e.vm, FIRST_SLOT, host_random(&e, 100),
+				1 + host_random(&e, 50), NULL);
+		get_state(&e);
+		for (r = 0; r < 4; r++)
+			TEST_ASSERT(e.rings[r].used <= ring_entries,
+				    "Ring %d holds %u entries", r, e.rings[r].used);
+		sched_yield();
+	}
+
+	step("stop");
+	stop_vcpus(&e);
+	WRITE_ONCE(e.quit, true);
+	for (i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	WRITE_ONCE(e.quit, false);
+
+	step("the VM is usable afterwards");
+	/* Nobody drained in earnest: this may be left. */
+	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &e.st,
+			    NULL, 0);
+	TEST_ASSERT(!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
+		    "OVERFLOW, although each vCPU was gated");
+	resync(&e);
+	run_round(&e, scale(1000, 200));
+	env_fini(&e);
+}
+
+/*
+ * Tests: errors
+ */
+
+struct snapshot {
+	struct kvm_dirty_ring_pool_state st;
+	struct kvm_dirty_ring_state rings[MAX_VCPUS];
+	char policy[KVM_DIRTY_RING_POLICY_NAME_MAX];
+};
+
+static void take_snapshot(struct kvm_vm *vm, struct snapshot *s)
+{
+	memset(s, 0, sizeof(*s));
+	vm_dirty_pool_state(vm, 0, &s->st, s->rings, MAX_VCPUS);
+	s->st.rings = 0;
+	vm_get_dirty_policy(vm, s->policy);
+}
+
+#define expect_error(call, error)					\
+do {									\
+	int __ret, __err;						\
+									\
+	errno = 0;							\
+	__ret = (call);							\
+	__err = errno;							\
+	TEST_ASSERT(__ret == -1 && __err == (error),			\
+		    "%s: returned %d, errno %d (%s), not %s", #call,	\
+		    __ret, __err, strerror(__err), #error);		\
+} while (0)
+
+/* Also: a call that fails changes nothing. */
+#define expect_pool_error(vm, call, error)				\
+do {									\
+	struct snapshot __before, __after;				\
+	struct kvm_vm *__vm = (vm);					\
+									\
+	take_snapshot(__vm, &__before);					\
+	expect_error(call, error);					\
+	take_snapshot(__vm, &__after);					\
+	TEST_ASSERT(!memcmp(&__before, &__after, sizeof(__before)),	\
+		    "%s: failed, but changed the pool's state", #call);	\
+} while (0)
+
+static int enable_cap(struct kvm_vm *vm, uint32_t cap, uint32_t flags,
+		      uint64_t arg0, uint64_t arg1, uint64_t arg2, uint64_t arg3)
+{
+	struct kvm_enable_cap ec = {
+		.cap = cap,
+		.flags = flags,
+		.args = { arg0, arg1, arg2, arg3 },
+	};
+
+	return __vm_ioctl(vm, KVM_ENABLE_CAP, &ec);
+}
+
+static void test_errno_cap(int unused)
+{
+	const uint32_t pool = KVM_CAP_DIRTY_LOG_RING_POOL;
+	const uint32_t ring = KVM_CAP_DIRTY_LOG_RING_ACQ_REL;
+	uint64_t size = ring_entries * sizeof(struct kvm_dirty_gfn);
+	uint64_t max = dirty_pool_max_size();
+	struct kvm_vm *vm = vm_create_barebones();
+	struct kvm_vcpu *vcpu;
+
+	TEST_ASSERT(!(max & (max - 1)) && max >= size, "Largest size is %lu", max);
+	TEST_ASSERT(vm_check_cap(vm, pool) == max,
+		    "The VM's KVM_CHECK_EXTENSION differs from the system's");
+
+	expect_error(enable_cap(vm, pool, 1, size, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size, 2, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size, 1ull << 32, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size, 1ull << 63 | 1, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size, 0, 1, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 1), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, 0, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size + 16, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size * 3, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size / 2, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, 16, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, max * 2, 0, 0, 0), E2BIG);
+	expect_error(enable_cap(vm, pool, 0, 1ull << 32, 0, 0, 0), E2BIG);
+	expect_error(enable_cap(vm, pool, 0, 1ull << 63, 0, 0, 0), E2BIG);
+
+	step("enabled, with the largest size");
+	TEST_ASSERT(!enable_cap(vm, pool, 0, max, 1, 0, 0),
+		    "None of the failures may keep the pool from being enabled, errno %d",
+		    errno);
+	expect_pool_error(vm, enable_cap(vm, pool, 0, max, 0, 0, 0), EINVAL);
+	expect_pool_error(vm, enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
+	expect_pool_error(vm, enable_cap(vm, ring, 0, size, 0, 0, 0), EINVAL);
+	expect_pool_error(vm, enable_cap(vm, KVM_CAP_DIRTY_LOG_RING, 0, size, 0,
+					 0, 0), EINVAL);
+	kvm_vm_free(vm);
+
+	step("after the per-vCPU rings");
+	vm = vm_create_barebones();
+	TEST_ASSERT(!enable_cap(vm, ring, 0, size, 0, 0, 0),
+		    "Can't enable the per-vCPU rings, errno %d", errno);
+	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
+	kvm_vm_free(vm);
+
+	step("after a vCPU");
+	vm = vm_create_with_one_vcpu(&vcpu, NULL);
+	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
+	kvm_vm_free(vm);
+}
+
+static int get_policy(struct kvm_vm *vm, void *arg)
+{
+	return ioctl(vm->fd, KVM_GET_DIRTY_RING_POLICY, arg);
+}
+
+static int set_policy(struct kvm_vm *vm, void *arg)
+{
+	return ioctl(vm->fd, KVM_SET_DIRTY_RING_POLICY, arg);
+}
+
+static int mark_flags(struct kvm_vm *vm, uint32_t flags)
+{
+	struct kvm_mark_dirty mark = {
+		.slot = FIRST_SLOT, .num_pages = 1, .flags = flags,
+	};
+
+	return __vm_ioctl(vm, KVM_MARK_DIRTY, &mark);
+}
+
+static int state_reserved(struct kvm_vm *vm, int i)
+{
+	struct kvm_dirty_ring_pool_state st = {};
+
+	st.reserved[i] = 1;
+	return __vm_ioctl(vm, KVM_GET_DIRTY_RING_POOL_STATE, &st);
+}
+
+static int state_flags(struct kvm_vm *vm, uint32_t flags)
+{
+	struct kvm_dirty_ring_pool_state st = { .flags = flags };
+
+	return __vm_ioctl(vm, KVM_GET_DIRTY_RING_POOL_STATE, &st);
+}
+
+static int state_rings(struct kvm_vm *vm, uint64_t rings)
+{
+	struct kvm_dirty_ring_pool_state st = { .nr_rings = 1, .rings = rings };
+
+	return __vm_ioctl(vm, KVM_GET_DIRTY_RING_POOL_STATE, &st);
+}
+
+static void test_errno_ioctl(int unused)
+{
+	void *bad = mmap(NULL, PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0);
+	struct kvm_vm *vm;
+	struct env e = {};
+	int i, fd, closed;
+
+	env_init(&e, 2, 0);
+	vm = e.vm;
+	/* Something that a failing call could change. */
+	__vm_mark_dirty(vm, FIRST_SLOT, 0, 10, NULL);
+
+	step("policy");
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "no-such-policy"), ENOENT);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, ""), ENOENT);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru "), ENOENT);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lr"), ENOENT);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "0123456789abcdef"), EINVAL);
+	expect_pool_error(vm, set_policy(vm, bad), EFAULT);
+	expect_pool_error(vm, get_policy(vm, bad), EFAULT);
+
+	step("reset");
+	expect_pool_error(vm, __vm_reset_dirty_ring(vm, 2), EINVAL);
+	expect_pool_error(vm, __vm_reset_dirty_ring(vm, INT_MAX), EINVAL);
+	expect_pool_error(vm, __vm_reset_dirty_ring(vm, 1ul << 32), EINVAL);
+	expect_pool_error(vm, __vm_reset_dirty_ring(vm, -1ul), EINVAL);
+
+	step("eventfd");
+	fd = vm_dirty_pool_eventfd(vm);
+	closed = dup(fd);
+	close(closed);
+	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, fd, 1), EINVAL);
+	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, closed, 0), EBADF);
+	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, vm->fd, 0), EINVAL);
+	expect_pool_error(vm, ioctl(vm->fd, KVM_DIRTY_RING_POOL_EVENTFD, bad),
+			  EFAULT);
+
+	step("mark");
+	expect_pool_error(vm, mark_flags(vm, 1), EINVAL);
+	expect_pool_error(vm, mark_flags(vm, 1u << 31), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 0, 0, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, 0xffff, 0, 1, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, 0xffff0001, 0, 1, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, 0x20001, 0, 1, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, slot_pages[0], 1, NULL),
+			  EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 0, slot_pages[0] + 1,
+					      NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 1, -1ul, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, -1ul, 2, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 1ull << 63,
+					      1ull << 63, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, 100, 0, 1, NULL), ENOENT);
+	expect_pool_error(vm, ioctl(vm->fd, KVM_MARK_DIRTY, bad), EFAULT);
+
+	step("state");
+	expect_pool_error(vm, state_flags(vm, 2), EINVAL);
+	expect_pool_error(vm, state_flags(vm, 1u << 31), EINVAL);
+	for (i = 0; i < 8; i++)
+		expect_pool_error(vm, state_reserved(vm, i), EINVAL);
+	expect_pool_error(vm, state_rings(vm, (uintptr_t)bad), EFAULT);
+	expect_pool_error(vm, ioctl(vm->fd, KVM_GET_DIRTY_RING_POOL_STATE, bad),
+			  EFAULT);
+
+	step("the eventfd is still set");
+	drain(&e);
+	dirty_pool_eventfd_read(fd);
+	mark_all(&e);
+	wait_eventfd(fd);
+	close(fd);
+	munmap(bad, PAGE_SIZE);
+	env_fini(&e);
+}
+
+/*
+ * Tests: what the kernel tells
+ */
+
+static void expect_stat(struct env *e, const char *name, uint64_t want)
+{
+	uint64_t value = -1;
+
+	__vm_get_stat(e->vm, name, &value, 1);
+	TEST_ASSERT(value != -1, "The VM has no statistic %s", name);
+	TEST_ASSERT(value == want, "%s is %lu, the pool's state says %lu", name,
+		    value, want);
+}
+
+static void test_stats(int unused)
+{
+	struct kvm_dirty_ring_state one[2];
+	uint64_t claims, pushed;
+	struct env e = {};
+	uint32_t i, used;
+
+	env_init(&e, 4, 0);
+	/* Not all is harvested, to have something in the rings. */
+	set_writes(&e, 1000);
+	start_vcpus(&e);
+	for (i = 0; i < 20; i++)
+		harvest_some(&e);
+	stop_vcpus(&e);
+	while (__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 10, NULL) == 10)
+		;
+	drain_ring(&e, 1);
+	get_state(&e);
+
+	expect_stat(&e, "dirty_pool_claims", e.st.claims);
+	expect_stat(&e, "dirty_pool_claim_retries", e.st.claim_retries);
+	expect_stat(&e, "dirty_pool_reserve_claims", e.st.reserve_claims);
+	expect_stat(&e, "dirty_pool_parks", e.st.parks);
+	expect_stat(&e, "dirty_pool_drains", e.st.drains);
+	expect_stat(&e, "dirty_pool_exhaustions", e.st.exhaustions);
+	expect_stat(&e, "dirty_pool_overflows", e.st.overflows);
+	expect_stat(&e, "dirty_pool_pushed", e.st.pushed);
+	expect_stat(&e, "dirty_pool_moves", e.st.moves);
+
+	step("sums");
+	TEST_ASSERT(e.st.nr_rings == 4 && e.st.cap_flags == 0,
+		    "%u rings, flags 0x%x", e.st.nr_rings, e.st.cap_flags);
+	claims = 0;
+	pushed = 0;
+	used = 0;
+	for (i = 0; i < 4; i++) {
+		claims += e.rings[i].claims;
+		pushed += e.rings[i].pushed;
+		used += e.rings[i].used;
+		TEST_ASSERT(e.rings[i].vcpu_id == i &&
+			    e.rings[i].soft_limit < ring_entries,
+			    "Ring %u: vCPU %u, soft limit %u", i,
+			    e.rings[i].vcpu_id, e.rings[i].soft_limit);
+	}
+	TEST_ASSERT(claims == e.st.claims && claims,
+		    "The rings have %lu claims, the pool %llu", claims, e.st.claims);
+	TEST_ASSERT(pushed == e.st.pushed && pushed,
+		    "%lu entries were pushed to rings, %llu to the pool", pushed,
+		    e.st.pushed);
+	TEST_ASSERT(pushed == e.reset + used,
+		    "%lu entries pushed, %lu reset, but %u left", pushed, e.reset,
+		    used);
+	TEST_ASSERT(e.st.parks - e.st.drains ==
+		    rings_in_state(&e, KVM_DIRTY_RING_PARKED),
+		    "%llu parks, %llu drains, but %u rings parked", e.st.parks,
+		    e.st.drains, rings_in_state(&e, KVM_DIRTY_RING_PARKED));
+
+	step("room for fewer rings");
+	memset(one, 0xee, sizeof(one));
+	vm_dirty_pool_state(e.vm, 0, &e.st, one, 1);
+	TEST_ASSERT(e.st.nr_rings == 4 && !memcmp(&one[0], &e.rings[0], sizeof(one[0])) &&
+		    one[1].vcpu_id == 0xeeeeeeee, "%u rings in room for one",
+		    e.st.nr_rings);
+	vm_dirty_pool_state(e.vm, 0, &e.st, NULL, 0);
+	TEST_ASSERT(e.st.nr_rings == 4, "%u rings in no room", e.st.nr_rings);
+	env_fini(&e);
+}
+
+/*
+ * Tests: marks in awkward places
+ */
+
+static void pin_to_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Preempts whatever runs on the CPU, again and again. */
+static void *preempter(void *data)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	struct env *e = data;
+
+	/* Without privilege the vCPUs preempt each other, at the tick. */
+	pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
+	pin_to_cpu(sched_getcpu());
+	while (!READ_ONCE(e->quit))
+		usleep(300);
+	return NULL;
+}
+
+static uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
+{
+	struct kvm_stats_header header;
+	struct kvm_stats_desc *desc, *descs;
+	int i, fd = vcpu_get_stats_fd(vcpu);
+	uint64_t value = 0;
+
+	read_stats_header(fd, &header);
+	descs = read_stats_descriptors(fd, &header);
+	for (i = 0; i < header.num_desc; i++) {
+		desc = get_stats_descriptor(descs, i, &header);
+		if (!strcmp(desc->name, name))
+			read_stat_data(fd, &header, desc, &value, 1);
+	}
+	free(descs);
+	close(fd);
+	return value;
+}
+
+static bool has_parked(struct env *e, uint64_t parks)
+{
+	get_state(e);
+	return e->st.parks > parks ||
+	       (e->st.status & KVM_DIRTY_RING_POOL_EXHAUSTED);
+}
+
+/*
+ * The steal time page of a vCPU that is preempted is marked in the scheduler,
+ * with the run queue's lock held: parking there must not wake anyone.
+ */
+static void steal_time(uint64_t flags)
+{
+	uint64_t parks, reported = 0;
+	int i, fd, round, rounds = scale(12, 5);
+	cpu_set_t before, all;
+	pthread_t thread;
+	struct env e = {};
+
+	env_init(&e, 2, flags);
+	fd = vm_dirty_pool_eventfd(e.vm);
+
+	/* What is created from here on stays on this CPU. */
+	sched_getaffinity(0, sizeof(before), &before);
+	pin_to_cpu(sched_getcpu());
+	for (i = 0; i < 2; i++) {
+		set_op(&e, i, OP_IDLE);
+		TEST_ASSERT(_vcpu_set_msr(e.vcpus[i], MSR_KVM_STEAL_TIME,
+					  page_gpa(10 + i) | KVM_MSR_ENABLED) == 1,
+			    "Can't set MSR_KVM_STEAL_TIME");
+	}
+	start_vcpus(&e);
+	pthread_create(&thread, NULL, preempter, &e);
+	memcpy(&all, &before, sizeof(all));
+	sched_setaffinity(0, sizeof(all), &all);
+
+	for (round = 0; round < rounds; round++) {
+		uint32_t left = 1 + host_random(&e, 6);
+		uint32_t room = 0;
+
+		step("round %d: fill the rings but %u entries", round, left);
+		get_state(&e);
+		for (i = 0; i < 2; i++)
+			room += e.rings[i].soft_limit - min(e.rings[i].soft_limit,
+							    e.rings[i].used);
+		if (room > left)
+			__vm_mark_dirty(e.vm, FIRST_SLOT, 100, room - left, NULL);
+		get_state(&e);
+		parks = e.st.parks;
+
+		step("round %d: wait for steal time to park a ring", round);
+		wait_for(has_parked(&e, parks), shared->phase);
+		wait_eventfd(fd);
+		harvest_all(&e);
+		harvest_all(&e);
+	}
+
+	step("stop");
+	stop_vcpus(&e);
+	WRITE_ONCE(e.quit, true);
+	pthread_join(thread, NULL);
+	for (i = 0; i < 2; i++)
+		reported += vcpu_stat(e.vcpus[i], "preemption_reported");
+	TEST_ASSERT(reported, "No vCPU was ever preempted in the guest");
+	close(fd);
+	env_fini(&e);
+}
+
+static void test_steal_time(int unused)
+{
+	if (!kvm_cpu_has(X86_FEATURE_KVM_STEAL_TIME))
+		skip("no steal time");
+	steal_time(0);
+	steal_time(KVM_DIRTY_RING_POOL_NOSTOP);
+}
+
+/*
+ * OVERFLOW needs marks that no gate holds up and nobody drains: ioctls of a
+ * vCPU that make KVM write guest memory.  Each write of this MSR makes KVM
+ * write the wall clock page three times.
+ */
+static bool set_wall_clock(struct env *e)
+{
+	return _vcpu_set_msr(e->vcpus[0], MSR_KVM_WALL_CLOCK_NEW, page_gpa(5)) == 1;
+}
+
+static void test_overflow(int unused)
+{
+	struct kvm_dirty_ring_pool_state st;
+	uint32_t i, flags, used = 0;
+	struct env e = {};
+	int fd;
+
+	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
+		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	env_init(&e, 2, 0);
+	fd = vm_dirty_pool_eventfd(e.vm);
+	set_op(&e, 0, OP_SEQUENTIAL);
+	set_op(&e, 1, OP_SYNC);
+
+	step("all rings, and their reserves");
+	for (i = 0; ; i++) {
+		TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+		get_state(&e);
+		if (e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW)
+			break;
+		TEST_ASSERT(i < ring_entries, "%u entries used, no OVERFLOW",
+			    e.rings[0].used + e.rings[1].used);
+	}
+	for (i = 0; i < 2; i++)
+		used += e.rings[i].used;
+	TEST_ASSERT(used == 2 * ring_entries && e.st.overflows,
+		    "OVERFLOW with %u of %u entries used, %llu overflows", used,
+		    2 * ring_entries, e.st.overflows);
+	wait_eventfd(fd);
+
+	step("the exit says so");
+	flags = run_once(&e, 0);
+	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_OVERFLOW) &&
+		    (flags & KVM_DIRTY_RING_POOL_EXHAUSTED),
+		    "Flags 0x%x of a vCPU that overflowed the pool", flags);
+
+	step("it is sticky");
+	drain(&e);
+	TEST_ASSERT(e.st.status == KVM_DIRTY_RING_POOL_OVERFLOW,
+		    "Status 0x%x when all is drained", e.st.status);
+	flags = run_to_full(&e, 0);
+	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_OVERFLOW) &&
+		    (flags & KVM_DIRTY_RING_POOL_PARKED),
+		    "Flags 0x%x of a later exit", flags);
+	drain(&e);
+
+	step("clear");
+	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &st, NULL, 0);
+	TEST_ASSERT(st.status == KVM_DIRTY_RING_POOL_OVERFLOW,
+		    "Clearing it returns status 0x%x", st.status);
+	get_state(&e);
+	TEST_ASSERT(!e.st.status && e.st.overflows == st.overflows,
+		    "Status 0x%x, %llu overflows after clearing it", e.st.status,
+		    e.st.overflows);
+	flags = run_to_full(&e, 0);
+	TEST_ASSERT(!(flags & KVM_DIRTY_RING_POOL_OVERFLOW),
+		    "Flags 0x%x after clearing it", flags);
+
+	step("the VM goes on");
+	drain(&e);
+	run_round(&e, 300);
+	TEST_ASSERT(!count_lost(&e), "Lost pages after OVERFLOW was cleared");
+	get_state(&e);
+	TEST_ASSERT(!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
+		    "OVERFLOW is set again");
+	close(fd);
+	env_free(&e);
+}
+
+/*
+ * Tests: resets
+ */
+
+static void ignore_signal(int sig)
+{
+}
+
+static void *signaller(void *data)
+{
+	pthread_t victim = *(pthread_t *)data;
+
+	while (!READ_ONCE(shared->ready)) {
+		pthread_kill(victim, SIGUSR1);
+		usleep(100);
+	}
+	return NULL;
+}
+
+static void test_reset_signal(int unused)
+{
+	struct sigaction sa = { .sa_handler = ignore_signal };
+	uint32_t round, i, total, reset, interrupted = 0;
+	pthread_t self = pthread_self(), thread;
+	struct env e = {};
+	int ret;
+
+	/* No SA_RESTART: an interrupted call is to say so. */
+	sigaction(SIGUSR1, &sa, NULL);
+	env_init_entries(&e, 2, 0, 4 * ring_entries);
+	set_writes(&e, 300);
+	shared->ready = 0;
+	pthread_create(&thread, NULL, signaller, &self);
+
+	for (round = 0; round < scale(20, 6); round++) {
+		step("round %u", round);
+		for (i = 0; i < 10; i++)
+			__vm_mark_dirty(e.vm, FIRST_SLOT, host_random(&e, 500), 100,
+					NULL);
+		start_vcpus(&e);
+		join_vcpus(&e);
+		total = harvest(&e, 0, UINT_MAX) + harvest(&e, 1, UINT_MAX);
+		get_state(&e);
+		TEST_ASSERT(e.rings[0].used + e.rings[1].used == total,
+			    "%u entries harvested of %u", total,
+			    e.rings[0].used + e.rings[1].used);
+		for (reset = 0, i = 0; ; i++) {
+			if (i & 1)
+				ret = __vm_reset_dirty_ring(e.vm, i / 2 % 2);
+			else
+				ret = __vm_ioctl(e.vm, KVM_RESET_DIRTY_RINGS, NULL);
+			TEST_ASSERT(ret >= 0 || errno == EINTR,
+				    "Returned %d, errno %d", ret, errno);
+			interrupted += ret < 0;
+			reset += max(ret, 0);
+			get_state(&e);
+			if (!(e.rings[0].used + e.rings[1].used))
+				break;
+			TEST_ASSERT(i < 100000, "%u of %u entries reset in %u calls",
+				    reset, total, i);
+		}
+		TEST_ASSERT(reset <= total, "%u of %u entries were reset", reset,
+			    total);
+		note_pages(&e, &e.pages, total);
+	}
+	WRITE_ONCE(shared->ready, 1);
+	pthread_join(thread, NULL);
+	ksft_print_msg("%u resets were interrupted\n", interrupted);
+	env_fini(&e);
+}
+
+static pthread_mutex_t ring_lock[MAX_VCPUS] = {
+	[0 ... MAX_VCPUS - 1] = PTHREAD_MUTEX_INITIALIZER,
+};
+
+/* As note_gfn(), for many harvesters. */
+static void list_gfn(void *arg, uint32_t slot, uint64_t offset)
+{
+	struct pages *pages = arg;
+	uint32_t i = slot - FIRST_SLOT;
+	uint32_t page = offset;
+
+	TEST_ASSERT(i < NR_SLOTS && offset < slot_pages[i],
+		    "An entry that nobody pushed: slot 0x%x offset 0x%lx",
+		    slot, offset);
+	while (i--)
+		page += slot_pages[i];
+	pages->page[pages->nr++] = page;
+}
+
+/*
+ * Another thread's call may take this one's entries.  All the same, when this
+ * call returns the next write to their pages must be reported.
+ */
+static void *reset_worker(void *data)
+{
+	struct thread_arg *arg = data;
+	struct guest_random_state rng = new_guest_random_state(opt.seed + arg->i);
+	struct env *e = arg->e;
+	struct pages pages;
+
+	pages_init(&pages);
+	while (atomic_read(&e->running)) {
+		int ring = guest_random_u32(&rng) % e->nr_vcpus;
+		uint32_t max = 1 + guest_random_u32(&rng) % 50;
+
+		pthread_mutex_lock(&ring_lock[ring]);
+		pages.entries = vcpu_harvest_dirty_ring(e->vcpus[ring], max,
+							list_gfn, &pages);
+		pthread_mutex_unlock(&ring_lock[ring]);
+		if (!pages.entries)
+			sched_yield();
+		else if (guest_random_u32(&rng) % 4)
+			note_pages(e, &pages, vm_reset_dirty_ring(e->vm, ring));
+		else
+			note_pages(e, &pages, vm_reset_dirty_rings(e->vm));
+	}
+	free(pages.page);
+	return NULL;
+}
+
+static void test_reset_parallel(int nr_vcpus)
+{
+	struct thread_arg args[3];
+	pthread_t threads[3];
+	struct env e = {};
+	int i;
+
+	env_init(&e, nr_vcpus, 0);
+	set_writes(&e, scale(10000, 1200) / nr_vcpus);
+	start_vcpus(&e);
+	for (i = 0; i < ARRAY_SIZE(threads); i++) {
+		args[i].e = &e;
+		args[i].i = i;
+		pthread_create(&threads[i], NULL, reset_worker, &args[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	join_vcpus(&e);
+	env_fini(&e);
+}
+
+/*
+ * Tests: module parameters, policy modules, VMs without pool
+ */
+
+#define PARAM_POOL	"/sys/module/kvm/parameters/dirty_ring_pool"
+#define PARAM_POLICY	"/sys/module/kvm/parameters/dirty_ring_policy"
+
+/* Returns 0 or an errno. */
+static int write_param(const char *path, const char *value)
+{
+	int err = 0, fd = open(path, O_WRONLY);
+
+	if (fd < 0)
+		return errno;
+	if (write(fd, value, strlen(value)) < 0)
+		err = errno;
+	close(fd);
+	return err;
+}
+
+static bool read_param(const char *path, char value[64])
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t n = -1;
+
+	if (fd >= 0) {
+		n = read(fd, value, 63);
+		close(fd);
+	}
+	value[max(n, 0l)] = 0;
+	value[strcspn(value, "\n")] = 0;
+	return n > 0;
+}
+
+static void test_module_params(int unused)
+{
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX], before[64], after[64];
+	struct env e = { .per_vcpu = true };
+	uint64_t size = ring_entries * sizeof(struct kvm_dirty_gfn);
+	struct kvm_vm *vm;
+	int i, err;
+
+	if (!read_param(PARAM_POLICY, before) || write_param(PARAM_POLICY, before) ||
+	    write_param(PARAM_POOL, "1"))
+		skip("the parameters are not writable");
+
+	step("the default policy");
+	err = write_param(PARAM_POLICY, "no-such-policy");
+	read_param(PARAM_POLICY, after);
+	TEST_ASSERT(err == ENOENT && !strcmp(before, after),
+		    "An unknown policy as default: errno %d, now '%s'", err, after);
+	for (i = 0; i < ARRAY_SIZE(policies); i++) {
+		/* With a newline, as echo writes it. */
+		char line[32];
+
+		snprintf(line, sizeof(line), "%s\n", policies[i]);
+		err = write_param(PARAM_POLICY, line);
+		TEST_ASSERT(!err, "Can't make %s the default: %s", policies[i],
+			    strerror(err));
+		read_param(PARAM_POLICY, after);
+		TEST_ASSERT(!strcmp(after, policies[i]),
+			    "The default is '%s', not %s", after, policies[i]);
+		vm = vm_create_barebones();
+		TEST_ASSERT(!__vm_enable_dirty_pool(vm, size, 0),
+			    "Can't enable the pool, errno %d", errno);
+		vm_get_dirty_policy(vm, name);
+		TEST_ASSERT(!strcmp(name, policies[i]), "A VM has %s, not %s",
+			    name, policies[i]);
+		kvm_vm_free(vm);
+	}
+
+	step("an unaware VMM on a pool");
+	if (opt.policy)
+		write_param(PARAM_POLICY, opt.policy);
+	env_init(&e, 3, 0);
+	get_state(&e);
+	TEST_ASSERT(e.st.nr_rings == 3 && !e.st.cap_flags,
+		    "%u rings, flags 0x%x", e.st.nr_rings, e.st.cap_flags);
+	if (opt.policy) {
+		vm_get_dirty_policy(e.vm, name);
+		TEST_ASSERT(!strcmp(name, opt.policy), "The VM has %s, not %s",
+			    name, opt.policy);
+	}
+	run_round(&e, 500);
+	get_state(&e);
+	TEST_ASSERT(e.st.pushed, "The pool was not used");
+	env_fini(&e);
+}
+
+static void run_policy(const char *name)
+{
+	struct env e = {};
+
+	env_init(&e, 3, 0);
+	vm_set_dirty_policy(e.vm, name);
+	run_round(&e, 500);
+	env_fini(&e);
+}
+
+static long unload(void)
+{
+	return syscall(SYS_delete_module, "dirty_ring_policy_random", O_NONBLOCK);
+}
+
+static long load(int fd)
+{
+	return syscall(SYS_finit_module, fd, "", 0);
+}
+
+static void test_policy_module(int unused)
+{
+	bool was_there;
+	struct env e = {};
+	int fd;
+
+	if (access("/proc/modules", F_OK))
+		skip("a kernel without modules");
+	fd = open(opt.module, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		skip("no %s", opt.module);
+	was_there = load(fd) && errno == EEXIST;
+	env_init(&e, 2, 0);
+	step("in use");
+	vm_set_dirty_policy(e.vm, "random");
+	TEST_ASSERT(unload() && (errno == EWOULDBLOCK || errno == EBUSY),
+		    "The policy in use was unloaded, errno %d", errno);
+	run_round(&e, 500);
+	check(&e);
+
+	step("switched away");
+	vm_set_dirty_policy(e.vm, "round-robin");
+	wait_for(!unload(), "the module to unload after a switch");
+	expect_error(__vm_set_dirty_policy(e.vm, "random"), ENOENT);
+	run_round(&e, 500);
+	env_fini(&e);
+
+	step("VM gone");
+	TEST_ASSERT(!load(fd), "Can't load the module again, errno %d", errno);
+	run_policy("random");
+	wait_for(!unload(), "the module to unload after the VM's end");
+	TEST_ASSERT(!was_there || !load(fd), "Can't load the module, errno %d",
+		    errno);
+	close(fd);
+}
+
+static void test_without_pool(int unused)
+{
+	struct kvm_dirty_ring_policy policy = { .name = "lru" };
+	struct kvm_dirty_ring_pool_state st;
+	struct env e = { .per_vcpu = true };
+	struct kvm_vm *vm;
+	char value[64];
+	int i;
+
+	if (read_param(PARAM_POOL, value) && value[0] == 'Y' &&
+	    write_param(PARAM_POOL, "0"))
+		skip("kvm.dirty_ring_pool is set");
+
+	for (i = 0; i < 2; i++) {
+		step(i ? "per-vCPU rings" : "no rings");
+		if (i) {
+			env_init(&e, 4, 0);
+			vm = e.vm;
+		} else {
+			vm = vm_create_barebones();
+		}
+		expect_error(set_policy(vm, &policy), EINVAL);
+		expect_error(get_policy(vm, &policy), EINVAL);
+		expect_error(__vm_dirty_pool_eventfd(vm, -1, 0), EINVAL);
+		expect_error(__vm_reset_dirty_ring(vm, 0), EINVAL);
+		expect_error(__vm_mark_dirty(vm, FIRST_SLOT, 0, 1, NULL), EINVAL);
+		expect_error(__vm_dirty_pool_state(vm, 0, &st, NULL, 0), EINVAL);
+		if (!i) {
+			expect_error(ioctl(vm->fd, KVM_RESET_DIRTY_RINGS, NULL),
+				     EINVAL);
+			kvm_vm_free(vm);
+		}
+	}
+
+	for (i = 0; i < 2; i++) {
+		step("per-vCPU rings, round %d", i);
+		run_round(&e, scale(2000, 400));
+		check(&e);
+	}
+	env_fini(&e);
+}
+
+/*
+ * Running them
+ */
+
+static const struct test {
+	const char *name;
+	void (*fn)(int arg);
+	int arg;
+} tests[] = {
+	{ "reported_1_vcpu",	test_reported,		1 },
+	{ "reported_2_vcpus",	test_reported,		2 },
+	{ "reported_4_vcpus",	test_reported,		4 },
+	{ "reported_8_vcpus",	test_reported,		8 },
+	{ "reported_nostop",	test_reported_nostop,	4 },
+	{ "loss_is_detected",	test_loss_is_detected },
+	{ "park_exit",		test_park_exit },
+	{ "park_handout",	test_park_handout },
+	{ "nostop",		test_nostop },
+	{ "eventfd",		test_eventfd },
+	{ "exhaustion",		test_exhaustion },
+	{ "starved",		test_starved },
+	{ "mark_stopped",	test_mark_stopped },
+	{ "mark_running",	test_mark_running,	3 },
+	{ "mark_kick",		test_mark_kick },
+	{ "mark_nostop",	test_mark_nostop },
+	{ "add_vcpus",		test_add_vcpus },
+	{ "policy_switch",	test_policy_switch },
+	{ "killed",		test_killed },
+	{ "hostile",		test_hostile },
+	{ "errno_cap",		test_errno_cap },
+	{ "errno_ioctl",	test_errno_ioctl },
+	{ "stats",		test_stats },
+	{ "steal_time",		test_steal_time },
+	{ "overflow",		test_overflow },
+	{ "reset_signal",	test_reset_signal },
+	{ "reset_parallel",	test_reset_parallel,	4 },
+	{ "module_params",	test_module_params },
+	{ "policy_module",	test_policy_module },
+	{ "without_pool",	test_without_pool },
+};
+
+static void run_test(const struct test *test)
+{
+	time_t start = now();
+	bool killed = false;
+	int status;
+	pid_t pid;
+
+	memset(shared, 0, sizeof(*shared));
+	pid = fork();
+	if (pid < 0)
+		ksft_exit_fail_perror("fork()");
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		test->fn(test->arg);
+		exit(KSFT_PASS);
+	}
+
+	while (!waitpid(pid, &status, WNOHANG)) {
+		usleep(5000);
+		if (now() - start > TEST_SECONDS && !killed) {
+			killed = true;
+			kill(pid, SIGKILL);
+		}
+		/* In the kernel for good: go on without it. */
+		if (now() - start > TEST_SECONDS + 20) {
+			ksft_test_result_fail("%s # can't be killed, in: %s\n",
+					      test->name, shared->phase);
+			return;
+		}
+	}
+
+	if (killed)
+		ksft_test_result_fail("%s # no end after %d s, in: %s\n",
+				      test->name, TEST_SECONDS, shared->phase);
+	else if (WIFEXITED(status) && WEXITSTATUS(status) == KSFT_PASS)
+		ksft_test_result_pass("%s # %ld s\n", test->name,
+				      (long)(now() - start));
+	else if (WIFEXITED(status) && WEXITSTATUS(status) == KSFT_SKIP)
+		ksft_test_result_skip("%s: %s\n", test->name, shared->phase);
+	else
+		ksft_test_result_fail("%s # %s %d, in: %s\n", test->name,
+				      WIFSIGNALED(status) ? "signal" : "exit",
+				      WIFSIGNALED(status) ? WTERMSIG(status) :
+				      WEXITSTATUS(status),
+				      shared->phase[0] ? shared->phase : "its start");
+}
+
+/* The fewest entries a ring may have: a page of them, or twice the reserve. */
+static uint32_t smallest_ring(void)
+{
+	uint64_t bytes, max = dirty_pool_max_size();
+
+	for (bytes = getpagesize(); bytes <= max; bytes *= 2) {
+		struct kvm_vm *vm = vm_create_barebones();
+		int ret = __vm_enable_dirty_pool(vm, bytes, 0);
+
+		kvm_vm_free(vm);
+		if (!ret)
+			return bytes / sizeof(struct kvm_dirty_gfn);
+	}
+	ksft_exit_fail_msg("No ring size is accepted, errno %d\n", errno);
+}
+
+static void __noreturn help(const char *name)
+{
+	printf("usage: %s [-p policy] [-t test] [-s seed] [-m module] [-lq]\n"
+	       " -p: the policy to test (default: the kernel's)\n"
+	       " -t: run only tests whose name contains this\n"
+	       " -s: seed of all that is random\n"
+	       " -m: a module with the policy 'random' (default: %s)\n"
+	       " -q: quick, small sizes\n"
+	       " -l: list the tests\n"
+	       " -d N: lose each Nth entry in the harvester, to see tests fail\n",
+	       name, opt.module);
+	exit(KSFT_FAIL);
+}
+
+int main(int argc, char *argv[])
+{
+	char pool[64], policy[64];
+	const char *match = "";
+	bool params;
+	int i, c, n;
+
+	opt.seed = time(NULL);
+	if (getenv("DIRTY_POOL_MODULE"))
+		opt.module = getenv("DIRTY_POOL_MODULE");
+
+	while ((c = getopt(argc, argv, "p:t:s:m:d:lqh")) != -1) {
+		switch (c) {
+		case 'p':
+			opt.policy = optarg;
+			break;
+		case 't':
+			match = optarg;
+			break;
+		case 's':
+			opt.seed = strtoul(optarg, NULL, 0);
+			break;
+		case 'm':
+			opt.module = optarg;
+			break;
+		case 'd':
+			opt.drop = atoi_positive("Entries", optarg);
+			break;
+		case 'q':
+			opt.quick = true;
+			break;
+		case 'l':
+			for (i = 0; i < ARRAY_SIZE(tests); i++)
+				puts(tests[i].name);
+			return 0;
+		default:
+			help(argv[0]);
+		}
+	}
+
+	ksft_print_header();
+	if (!kvm_has_cap(KVM_CAP_DIRTY_LOG_RING_POOL))
+		ksft_exit_skip("KVM_CAP_DIRTY_LOG_RING_POOL is not supported\n");
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		ksft_exit_fail_perror("mmap()");
+	guest_random_seed = opt.seed;
+	ring_entries = smallest_ring();
+	ksft_print_msg("seed %u, policy %s, %u entries per ring\n", opt.seed,
+		       opt.policy ?: "as the kernel's default", ring_entries);
+
+	for (i = 0, n = 0; i < ARRAY_SIZE(tests); i++)
+		n += !!strstr(tests[i].name, match);
+	ksft_set_plan(n);
+
+	params = read_param(PARAM_POOL, pool) && read_param(PARAM_POLICY, policy);
+	for (i = 0; i < ARRAY_SIZE(tests); i++) {
+		if (!strstr(tests[i].name, match))
+			continue;
+		run_test(&tests[i]);
+		/* A test that fails leaves them as they are. */
+		if (params) {
+			write_param(PARAM_POOL, pool);
+			write_param(PARAM_POLICY, policy);
+		}
+	}
+	ksft_finished();
 }
