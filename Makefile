@@ -41,8 +41,8 @@ kernel: setup ## build the patched kernel, the tests and the initramfs
 	@scripts/selftests
 	@scripts/initramfs fast
 
-run: kernel ## compare bitmap, per-vCPU rings and the pool; table and build/report/
-	@bench/run
+run: setup ## compare bitmap, per-vCPU rings and the pool; table and build/report/
+	@scripts/run
 
 vm: kernel ## an interactive shell in the VM, with the tests
 	@scripts/vm --shell

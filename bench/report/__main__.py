@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+"""python3 bench/report COMMAND
+
+collect LINES OUT KEY=VALUE...   run.json from dirty_pool_bench's lines
+table RUN.JSON                   tables for a terminal
+page DIR                         DIR/index.html and its figures, from DIR/*.json
+check LINES                      TAP: are the lines whole and is no page lost?
+"""
+import json
+import sys
+
+import page
+import rundata
+import table
+
+
+def collect(lines, out, *meta):
+    env, cells = rundata.read_lines(lines)
+    if not cells:
+        raise SystemExit(f"{lines}: nothing was measured")
+    data = {"meta": dict(m.split("=", 1) for m in meta), "env": env,
+            "summary": rundata.summarize(cells), "cells": cells}
+    with open(out, "w", encoding="utf-8") as f:
+        json.dump(data, f, indent=1)
+        f.write("\n")
+
+
+def check(lines):
+    """One test a cell, and one for the whole; exits with 1 if one fails."""
+    env, cells = rundata.read_lines(lines)
+    summary = rundata.summarize(cells) if cells else []
+    tests = [("the machine is described", bool(env)),
+             ("every mode was measured",
+              {"bitmap", "per-vcpu"} < {c["mode"] for c in cells})]
+    for c in cells:
+        name = f"{c['workload']}, {c['vcpus']} vCPUs, {c['mode']}"
+        full = c["writes"] == env["pages"] * env["passes"] or c["workload"] == "burst"
+        tests.append((f"{name}: all pages written, none lost",
+                      full and c["lost"] == 0 and c["marks"] >= c["writes"]))
+        if c["tracker"] == "pool":
+            tests.append((f"{name}: what was pushed was harvested",
+                          c["pushed"] == c["marks"] and c["overflows"] == 0))
+    tests.append(("medians", len(summary) > 0 and
+                  all(e["pages_per_s"]["median"] > 0 for e in summary)))
+    for i, (name, ok) in enumerate(tests, 1):
+        print(f"{'ok' if ok else 'not ok'} {i} {name}")
+    print(f"1..{len(tests)}")
+    sys.exit(not all(ok for _, ok in tests))
+
+
+def main():
+    commands = {"collect": collect, "check": check, "page": page.write,
+                "table": lambda path: print(table.text(rundata.load(path)))}
+    if len(sys.argv) < 3 or sys.argv[1] not in commands:
+        raise SystemExit(__doc__)
+    commands[sys.argv[1]](*sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

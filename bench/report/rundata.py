@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0
+"""run.json: from the lines that dirty_pool_bench wrote, to medians per cell."""
+import json
+import statistics
+
+WORKLOADS = {
+    "uniform": "all vCPUs dirty alike",
+    "skewed": "one vCPU dirties 90 % of the pages, the others spread 10 %",
+    "vm-scoped": "a device thread writes as many pages as the vCPUs",
+    "burst": "pages that one vCPU dirties before it must stop, nobody harvesting",
+}
+COUNTS = ("ring_full_exits", "parked_exits", "exhausted_exits", "claims",
+          "claim_retries", "reserve_claims", "parks", "drains", "exhaustions",
+          "overflows", "pushed", "moves", "wakeups", "harvests", "device_eagain")
+
+
+def read_lines(path):
+    """The env line and the cells.  A line cut short by a dying VM is an error."""
+    env, cells = {}, []
+    with open(path, encoding="utf-8") as f:
+        for number, line in enumerate(f, 1):
+            try:
+                item = json.loads(line)
+            except ValueError as e:
+                raise SystemExit(f"{path}:{number}: no JSON: {e}")
+            if item.get("type") == "env":
+                env = item
+            else:
+                cells.append(item)
+    return env, cells
+
+
+def per_page(ns, pages):
+    return ns / pages if pages else 0.0
+
+
+def measures(cell):
+    """What is compared between cells, of one measurement."""
+    out = {
+        "pages_per_s": cell["writes"] * 1e9 / cell["write_ns"],
+        "drained_per_s": cell["writes"] * 1e9 / cell["total_ns"],
+        "still_ms": cell["still_ns"] / 1e6,
+        "still_share": cell["still_ns"] / cell["active_ns"] if cell["active_ns"] else 0,
+        "exits_per_kpage": cell["ring_full_exits"] * 1000 / cell["writes"],
+        "harvest_ns": per_page(cell["harvest_ns"], cell["marks"]),
+        "reset_ns": per_page(cell["reset_ns"], cell["marks"]),
+        "mark_ns": per_page(cell["device_mark_ns"], cell["device_writes"]),
+        "pages": cell["writes"],
+        "lost": cell["lost"],
+    }
+    hot = cell["per_vcpu"][0]
+    out["hot_still_share"] = hot["still_ns"] / hot["active_ns"] if hot["active_ns"] else 0
+    for name in COUNTS:
+        if name in cell:
+            out[name] = cell[name]
+    return out
+
+
+def spread(values):
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def summarize(cells):
+    """One entry per workload, number of vCPUs and mode, in order of appearance."""
+    groups, pages = {}, {}
+    for cell in cells:
+        key = (cell["workload"], cell["vcpus"], cell["mode"])
+        groups.setdefault(key, []).append(cell)
+        pages[key + (cell["run"],)] = measures(cell)["pages_per_s"]
+
+    summary = []
+    for (workload, vcpus, mode), members in groups.items():
+        found = [measures(c) for c in members]
+        entry = {"workload": workload, "vcpus": vcpus, "mode": mode,
+                 "tracker": members[0]["tracker"], "nostop": members[0]["nostop"],
+                 "soft_limit": members[0]["soft_limit"], "runs": len(members)}
+        for name in found[0]:
+            entry[name] = spread([f[name] for f in found])
+        entry["lost"] = sum(f["lost"] for f in found)
+        entry["writes"] = sum(f["pages"] for f in found)
+        # Round by round: what slows down a round slows down both
+        ratios = [pages[(workload, vcpus, mode, c["run"])] /
+                  pages[(workload, vcpus, "per-vcpu", c["run"])]
+                  for c in members
+                  if (workload, vcpus, "per-vcpu", c["run"]) in pages]
+        if ratios:
+            entry["ratio"] = spread(ratios)
+        summary.append(entry)
+
+    order = {m: i for i, m in enumerate(mode_names(summary))}
+    names = list(WORKLOADS)
+    summary.sort(key=lambda e: (names.index(e["workload"]), e["vcpus"], order[e["mode"]]))
+    return summary
+
+
+def mode_names(summary):
+    """Baselines first, then policies as they first came, NOSTOP last."""
+    seen = []
+    for e in summary:
+        if e["mode"] not in seen:
+            seen.append(e["mode"])
+    known = ["bitmap", "per-vcpu", "round-robin", "lru", "last-used", "mru"]
+
+    def rank(name):
+        base = name.split("+")[0]
+        return ("+" in name, known.index(base) if base in known else len(known), name)
+    return sorted(seen, key=rank)
+
+
+def label(mode):
+    """How a mode is called where a reader sees it."""
+    if mode == "bitmap":
+        return "bitmap"
+    if mode == "per-vcpu":
+        return "per-vCPU rings"
+    return "pool " + mode.replace("+nostop", ", NOSTOP")
+
+
+def load(path):
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)

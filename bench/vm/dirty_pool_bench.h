@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What dirty_pool_bench measures (a cell: one workload, one number of vCPUs,
+ * one way of tracking dirty pages) and what it finds.
+ */
+#ifndef DIRTY_POOL_BENCH_H
+#define DIRTY_POOL_BENCH_H
+
+#include <stdbool.h>
+
+#include <linux/types.h>
+
+#define BENCH_MAX_VCPUS		64
+#define BENCH_NAME_MAX		32
+
+enum bench_tracker {
+	BENCH_BITMAP,
+	BENCH_PER_VCPU,
+	BENCH_POOL,
+};
+
+struct bench_mode {
+	char name[BENCH_NAME_MAX];
+	enum bench_tracker tracker;
+	char policy[BENCH_NAME_MAX];
+	bool nostop;
+};
+
+enum bench_workload {
+	BENCH_UNIFORM,
+	BENCH_SKEWED,
+	BENCH_VM_SCOPED,
+	BENCH_BURST,
+	BENCH_NR_WORKLOADS,
+};
+
+struct bench_cell {
+	enum bench_workload workload;
+	struct bench_mode mode;
+	unsigned int nr_vcpus;
+	/* Writes in one pass, by all vCPUs and the device together. */
+	unsigned int pages;
+	unsigned int passes;
+	unsigned int ring_bytes;
+	unsigned int period_ms;
+	u32 seed;
+};
+
+struct bench_vcpu_result {
+	u64 writes;
+	u64 active_ns;	/* in a pass, not counting waits for its turn */
+	u64 still_ns;	/* between a ring-full exit and the next entry */
+	u64 ring_full_exits;
+};
+
+struct bench_result {
+	struct bench_vcpu_result vcpu[BENCH_MAX_VCPUS];
+	unsigned int soft_limit;	/* of a ring, in entries */
+
+	u64 writes;		/* pages, each once in a pass */
+	u64 marks;			/* harvested: pages, repeats counted */
+	u64 lost;			/* written and never harvested */
+	u64 write_ns;		/* until the last write of each pass */
+	u64 total_ns;		/* until the last harvest of each pass */
+
+	u64 ring_full_exits;
+	u64 parked_exits;
+	u64 exhausted_exits;
+	u64 still_ns;
+	u64 active_ns;
+
+	/* Harvests that found something, and what they took. */
+	u64 harvests;
+	u64 harvests_by_vcpu;
+	u64 harvest_ns;
+	u64 reset_ns;
+
+	u64 device_writes;
+	u64 device_mark_ns;
+	u64 device_eagain;
+	u64 device_wait_ns;	/* draining after EAGAIN */
+
+	u64 wakeups;		/* of the reaper, by the eventfd */
+	u64 claims;
+	u64 claim_retries;
+	u64 reserve_claims;
+	u64 parks;
+	u64 drains;
+	u64 exhaustions;
+	u64 overflows;
+	u64 pushed;
+	u64 moves;
+};
+
+extern const char * const bench_workload_names[BENCH_NR_WORKLOADS];
+
+/* Is there such a mode on this kernel? */
+bool bench_mode_supported(const struct bench_mode *mode);
+
+void bench_run(const struct bench_cell *cell, struct bench_result *res);
+
+#endif /* DIRTY_POOL_BENCH_H */
