@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A pool of dirty rings shared by all vCPUs of a VM.
+ *
+ * Three layers, each in a file of its own:
+ *
+ *   virt/kvm/dirty_ring_pool.c      the protocol: claim, push, return, park,
+ *                                   reset.  Knows rings, not KVM.
+ *   virt/kvm/dirty_ring_policy.c    in which order free rings are tried.
+ *   virt/kvm/dirty_ring_pool_kvm.c  the VM: capability, ioctls, exits, stats.
+ *
+ * The first two also build in userspace, see tools/testing/dirty_ring_pool/.
+ */
+#ifndef KVM_DIRTY_RING_POOL_H
+#define KVM_DIRTY_RING_POOL_H
+
+#include <linux/atomic.h>
+#include <linux/bits.h>
+#include <linux/cache.h>
+#include <linux/kvm.h>
+#include <linux/list.h>
+#include <linux/minmax.h>
+#include <linux/mutex.h>
+#include <linux/types.h>
+
+struct module;
+struct kvm_dirty_ring_pool;
+
+/*
+ * The state of a ring is one atomic word; a FREE ring is 0.  Only the owner
+ * of the CLAIMED bit writes the word, except for the claim itself.
+ */
+#define KVM_DIRTY_POOL_FREE		0
+#define KVM_DIRTY_POOL_CLAIMED		BIT(0)
+#define KVM_DIRTY_POOL_PARKED		BIT(1)
+/* Entries were pushed while the ring was parked. */
+#define KVM_DIRTY_POOL_RESERVE		BIT(2)
+
+/* A claim is held with preemption off: bound the entries pushed under it. */
+#define KVM_DIRTY_POOL_BATCH		64
+
+/* No ring, and the end of every search. */
+#define KVM_DIRTY_POOL_NONE		(~0u)
+
+/**
+ * struct kvm_dirty_pool_ring - what the pool knows of one ring
+ * @word: FREE, or KVM_DIRTY_POOL_* bits
+ * @dirty_index: free running; the entry that is pushed next
+ * @soft_end: @dirty_index at which the ring parks.  Computed from a cached
+ *	@reset_index, so it may lag behind, but never runs ahead
+ * @mask: number of entries - 1
+ * @gfns: the entries; userspace can write them at any time
+ * @last_user: id of the user that claimed the ring last
+ * @index: of the ring in the pool
+ * @claims: how often the ring was claimed
+ * @moves: claims by another user than the one before
+ * @pushed: entries pushed
+ * @reset_index: free running; the entry that is reset next
+ * @soft_limit: in entries
+ * @retries: claims of other rings that failed before this one was claimed
+ * @reserve_claims: claims of the parked ring for its reserve
+ * @parks: how often the soft limit was reached
+ * @drains: how often the ring was found empty while parked, and freed
+ * @reset_lock: serialises resets of the ring
+ *
+ * The first cache line belongs to the owner of the claim and is all that an
+ * uncontended claim, push and return touch.  Of the second, the counters
+ * also are the owner's; @reset_index is written under @reset_lock.
+ */
+struct kvm_dirty_pool_ring {
+	atomic_t word ____cacheline_aligned_in_smp;
+	u32 dirty_index;
+	u32 soft_end;
+	u32 mask;
+	struct kvm_dirty_gfn *gfns;
+	u32 last_user;
+	u32 index;
+	u64 claims;
+	u64 moves;
+	u64 pushed;
+
+	u32 reset_index ____cacheline_aligned_in_smp;
+	u32 soft_limit;
+	u64 retries;
+	u64 reserve_claims;
+	u64 parks;
+	u64 drains;
+	struct mutex reset_lock;
+};
+
+/**
+ * struct kvm_dirty_pool_user - one who claims: a vCPU, or the VM itself
+ * @last: the ring claimed last; a hint, may be NULL
+ * @id: distinguishes users in the count of ring moves
+ * @home: where the search for a reserve starts, the vCPU's own share of it
+ * @reserve: a reserve was used and the gate not passed since
+ * @exit_ring: index + 1 of a parked ring that the vCPU has yet to report
+ */
+struct kvm_dirty_pool_user {
+	struct kvm_dirty_pool_ring *last;
+	u32 id;
+	u32 home;
+	bool reserve;
+	u32 exit_ring;
+};
+
+/* KVM_MARK_DIRTY, and whoever else belongs to no vCPU. */
+#define KVM_DIRTY_POOL_VM_USER		KVM_DIRTY_POOL_NONE
+
+/**
+ * struct kvm_dirty_pool_claim - a claimed ring
+ * @ring: the ring
+ * @word: its word, as set by the claim
+ * @room: entries that may be pushed before the ring has to be returned
+ * @pushed: entries pushed under this claim
+ */
+struct kvm_dirty_pool_claim {
+	struct kvm_dirty_pool_ring *ring;
+	u32 word;
+	u32 room;
+	u32 pushed;
+};
+
+/* For the claim: stay out of the reserves, fail instead. */
+#define KVM_DIRTY_POOL_NORESERVE	BIT(0)
+/* For the claim: an interrupt, which must not wait for what it interrupted. */
+#define KVM_DIRTY_POOL_NOWAIT		BIT(1)
+
+enum kvm_dirty_pool_event {
+	KVM_DIRTY_POOL_EV_PARK,
+	KVM_DIRTY_POOL_EV_RESERVE,
+	KVM_DIRTY_POOL_EV_OVERFLOW,
+};
+
+/**
+ * struct kvm_dirty_pool_ops - what the pool asks of the VM that it belongs to
+ * @notify: @ring was parked by @user, @user took a reserve claim of @ring, or
+ *	a mark of @user was lost to the OVERFLOW state (@ring is NULL).  Called
+ *	with preemption off and possibly under the run queue's lock: must not
+ *	wake, signal or kick anyone directly
+ * @protect: trap writes to the pages of @mask at @offset of memslot @slot
+ *	again.  All three come from userspace and are to be validated.  Process
+ *	context, under the ring's reset_lock
+ */
+struct kvm_dirty_pool_ops {
+	void (*notify)(struct kvm_dirty_ring_pool *pool,
+		       struct kvm_dirty_pool_user *user,
+		       struct kvm_dirty_pool_ring *ring,
+		       enum kvm_dirty_pool_event event);
+	void (*protect)(struct kvm_dirty_ring_pool *pool, u32 slot, u64 offset,
+			unsigned long mask);
+};
+
+/* The policy tries the user's last ring itself, by one compare-and-swap. */
+#define KVM_DIRTY_POOL_POLICY_STICKY	BIT(0)
+
+/**
+ * struct kvm_dirty_pool_policy - in which order rings are tried
+ * @name: as userspace sets and gets it
+ * @flags: KVM_DIRTY_POOL_POLICY_*
+ * @owner: module that implements the policy
+ * @create: allocate the state of one pool of at most @max_rings rings; may
+ *	sleep; returns NULL for lack of memory.  Optional
+ * @destroy: free it; no claimant uses it any more.  Optional
+ * @pick: the ring to try next, or KVM_DIRTY_POOL_NONE to leave the search to
+ *	the pool.  @prev is the ring tried before, at first the user's last
+ *	ring, or KVM_DIRTY_POOL_NONE.  A ring that is claimed, parked or does
+ *	not exist is a wasted try, no more
+ * @put: @ring has become FREE, and may be claimed by another already.  It is
+ *	also called for rings that were FREE all along.  Optional
+ * @list: of all policies, under the registry's lock
+ *
+ * A policy only decides the order, the ring's own word decides who owns it: a
+ * wrong policy is slow, never unsafe.  @pick and @put run concurrently, with
+ * preemption off, in any context but NMI: they take no lock and do not sleep.
+ */
+struct kvm_dirty_pool_policy {
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+	unsigned int flags;
+	struct module *owner;
+	void *(*create)(u32 max_rings);
+	void (*destroy)(void *data);
+	u32 (*pick)(struct kvm_dirty_ring_pool *pool, void *data, u32 prev);
+	void (*put)(void *data, u32 ring);
+	struct list_head list;
+};
+
+/* A policy in use by a pool: replaced as a whole, under RCU. */
+struct kvm_dirty_pool_sched {
+	const struct kvm_dirty_pool_policy *policy;
+	unsigned int flags;
+	void *data;
+};
+
+/**
+ * struct kvm_dirty_ring_pool - the rings of a VM
+ * @sched: the policy and its state
+ * @ops: the VM
+ * @rings: @nr_rings rings, room for @max_rings
+ * @nr_rings: rings only join, none leaves
+ * @max_rings: upper bound of @nr_rings
+ * @avail: a bit for each ring that is not parked, written by its owner
+ * @vm_user: for marks that belong to no vCPU; shared, so only its hint counts
+ * @nr_reserve: rings that hold reserve entries which are not reset yet
+ * @overflow: sticky: a mark was lost, all memory is to be taken as dirty
+ * @exhaustions: claims that found no FREE ring
+ * @overflows: marks lost
+ * @sched_lock: serialises switches of the policy
+ */
+struct kvm_dirty_ring_pool {
+	struct kvm_dirty_pool_sched __rcu *sched;
+	const struct kvm_dirty_pool_ops *ops;
+	struct kvm_dirty_pool_ring **rings;
+	u32 nr_rings;
+	u32 max_rings;
+	unsigned long *avail;
+
+	struct kvm_dirty_pool_user vm_user ____cacheline_aligned_in_smp;
+
+	atomic_t nr_reserve ____cacheline_aligned_in_smp;
+	atomic_t overflow;
+	atomic64_t exhaustions;
+	atomic64_t overflows;
+	struct mutex sched_lock;
+};
+
+/* dirty_ring_pool.c */
+
+int kvm_dirty_pool_init(struct kvm_dirty_ring_pool *pool,
+			const struct kvm_dirty_pool_ops *ops, u32 max_rings);
+void kvm_dirty_pool_exit(struct kvm_dirty_ring_pool *pool);
+void kvm_dirty_pool_ring_init(struct kvm_dirty_pool_ring *ring,
+			      struct kvm_dirty_gfn *gfns, u32 size, u32 rsvd);
+void kvm_dirty_pool_add(struct kvm_dirty_ring_pool *pool,
+			struct kvm_dirty_pool_ring *ring);
+int kvm_dirty_pool_set_policy(struct kvm_dirty_ring_pool *pool,
+			      const char *name);
+void kvm_dirty_pool_get_policy(struct kvm_dirty_ring_pool *pool, char *name);
+
+bool kvm_dirty_pool_claim(struct kvm_dirty_ring_pool *pool,
+			  struct kvm_dirty_pool_user *user, unsigned int flags,
+			  struct kvm_dirty_pool_claim *claim);
+void kvm_dirty_pool_return(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_user *user,
+			   struct kvm_dirty_pool_claim *claim);
+u64 kvm_dirty_pool_mark(struct kvm_dirty_ring_pool *pool,
+			struct kvm_dirty_pool_user *user, u32 slot, u64 offset,
+			u64 nr, unsigned int flags);
+bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
+			 struct kvm_dirty_pool_user *user);
+bool kvm_dirty_pool_exhausted(struct kvm_dirty_ring_pool *pool);
+u32 kvm_dirty_pool_next(struct kvm_dirty_ring_pool *pool, u32 from);
+int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
+			 struct kvm_dirty_pool_ring *ring, u32 *count);
+
+static inline void kvm_dirty_pool_user_init(struct kvm_dirty_pool_user *user,
+					    u32 id)
+{
+	user->last = NULL;
+	user->id = id;
+	user->home = id == KVM_DIRTY_POOL_VM_USER ? 0 : id;
+	user->reserve = false;
+	user->exit_ring = 0;
+}
+
+/**
+ * kvm_dirty_pool_used - entries of a ring that are not reset yet
+ * @ring: the ring
+ *
+ * Exact for the owner of the claim while nobody resets the ring, else a value
+ * that was right a moment ago.
+ */
+static inline u32 kvm_dirty_pool_used(const struct kvm_dirty_pool_ring *ring)
+{
+	/* Read in this order, used is never negative. */
+	u32 reset = smp_load_acquire(&ring->reset_index);
+
+	return READ_ONCE(ring->dirty_index) - reset;
+}
+
+/**
+ * kvm_dirty_pool_push - push one page into a claimed ring
+ * @claim: the claim; its room must not be 0
+ * @slot: as kvm_dirty_gfn::slot
+ * @offset: in pages, as kvm_dirty_gfn::offset
+ *
+ * Context: as kvm_dirty_pool_claim().
+ */
+static inline void kvm_dirty_pool_push(struct kvm_dirty_pool_claim *claim,
+				       u32 slot, u64 offset)
+{
+	struct kvm_dirty_pool_ring *ring = claim->ring;
+	u32 index = ring->dirty_index;
+	struct kvm_dirty_gfn *entry = &ring->gfns[index & ring->mask];
+
+	WRITE_ONCE(entry->slot, slot);
+	WRITE_ONCE(entry->offset, offset);
+	/*
+	 * Before the flags: userspace may harvest the entry at once, and a
+	 * reset that it then asks for has to find the entry below the index.
+	 */
+	WRITE_ONCE(ring->dirty_index, index + 1);
+	/* Pairs with the acquire by which userspace reads the flags. */
+	smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY);
+
+	claim->room--;
+	claim->pushed++;
+}
+
+/* dirty_ring_policy.c */
+
+int kvm_dirty_pool_policy_register(struct kvm_dirty_pool_policy *policy);
+void kvm_dirty_pool_policy_unregister(struct kvm_dirty_pool_policy *policy);
+const struct kvm_dirty_pool_policy *kvm_dirty_pool_policy_get(const char *name);
+void kvm_dirty_pool_policy_put(const struct kvm_dirty_pool_policy *policy);
+int kvm_dirty_pool_policy_set_default(const char *name);
+void kvm_dirty_pool_policy_get_default(char *name);
+
+/* dirty_ring_pool_kvm.c */
+
+struct kvm;
+struct kvm_enable_cap;
+struct kvm_memory_slot;
+struct kvm_vcpu;
+
+#ifdef CONFIG_HAVE_KVM_DIRTY_RING_POOL
+
+int kvm_dirty_ring_pool_max_size(void);
+int kvm_dirty_ring_pool_check_cap(const struct kvm_enable_cap *cap);
+int kvm_dirty_ring_pool_create(struct kvm *kvm,
+			       const struct kvm_enable_cap *cap);
+void kvm_dirty_ring_pool_destroy(struct kvm *kvm);
+void kvm_dirty_ring_pool_add_vcpu(struct kvm_vcpu *vcpu);
+void kvm_dirty_ring_pool_mark(struct kvm *kvm,
+			      const struct kvm_memory_slot *memslot,
+			      u64 gfn);
+bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu);
+int kvm_dirty_ring_pool_reset_all(struct kvm *kvm);
+int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
+			      unsigned long arg);
+void kvm_dirty_ring_pool_update_stats(struct kvm *kvm);
+
+#else /* !CONFIG_HAVE_KVM_DIRTY_RING_POOL */
+
+static inline int kvm_dirty_ring_pool_max_size(void)
+{
+	return 0;
+}
+
+static inline int kvm_dirty_ring_pool_check_cap(const struct kvm_enable_cap *cap)
+{
+	return -EINVAL;
+}
+
+static inline int kvm_dirty_ring_pool_create(struct kvm *kvm,
+					     const struct kvm_enable_cap *cap)
+{
+	return 0;
+}
+
+static inline void kvm_dirty_ring_pool_destroy(struct kvm *kvm) {}
+static inline void kvm_dirty_ring_pool_add_vcpu(struct kvm_vcpu *vcpu) {}
+
+static inline void kvm_dirty_ring_pool_mark(struct kvm *kvm,
+					    const struct kvm_memory_slot *memslot,
+					    u64 gfn) {}
+
+static inline bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
+{
+	return false;
+}
+
+static inline int kvm_dirty_ring_pool_reset_all(struct kvm *kvm)
+{
+	return -EINVAL;
+}
+
+static inline int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
+					    unsigned long arg)
+{
+	return -EINVAL;
+}
+
+static inline void kvm_dirty_ring_pool_update_stats(struct kvm *kvm) {}
+
+#endif /* CONFIG_HAVE_KVM_DIRTY_RING_POOL */
+
+#endif /* KVM_DIRTY_RING_POOL_H */

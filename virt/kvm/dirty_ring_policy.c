@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Policies of the dirty ring pool: in which order free rings are tried.
+ *
+ * A registry by name, as TCP has one for congestion control, and the policies
+ * that are built in.  Nothing in here decides who owns a ring, so nothing in
+ * here has to be exact: a ring that a policy offers may be taken, and a ring
+ * that it has lost sight of is found by the pool.
+ */
+#include <linux/bitmap.h>
+#include <linux/kvm_dirty_ring_pool.h>
+#include <linux/log2.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+/*
+ * round-robin: each claim takes the ring after the one claimed last by anyone.
+ * The cursor is read and written without atomicity: two claimants that take
+ * the same step try the same ring, and one of them goes on.
+ */
+struct pool_round_robin {
+	u32 cursor;
+};
+
+static void *pool_rr_create(u32 max_rings)
+{
+	return kzalloc(sizeof(struct pool_round_robin), GFP_KERNEL_ACCOUNT);
+}
+
+static void pool_kfree(void *data)
+{
+	kfree(data);
+}
+
+static u32 pool_rr_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+{
+	struct pool_round_robin *rr = data;
+	u32 ring = kvm_dirty_pool_next(pool, READ_ONCE(rr->cursor));
+
+	WRITE_ONCE(rr->cursor, ring + 1);
+	return ring;
+}
+
+static struct kvm_dirty_pool_policy pool_round_robin = {
+	.name		= "round-robin",
+	.create		= pool_rr_create,
+	.destroy	= pool_kfree,
+	.pick		= pool_rr_pick,
+};
+
+/*
+ * last-used: the ring that the user had last, and if that is taken or parked
+ * the next one.  Two users that met on a ring part when they next collide.
+ */
+static u32 pool_last_used_pick(struct kvm_dirty_ring_pool *pool, void *data,
+			       u32 prev)
+{
+	return kvm_dirty_pool_next(pool, prev + 1);
+}
+
+static struct kvm_dirty_pool_policy pool_last_used = {
+	.name		= "last-used",
+	.flags		= KVM_DIRTY_POOL_POLICY_STICKY,
+	.pick		= pool_last_used_pick,
+};
+
+/*
+ * lru: the FREE ring that was returned longest ago.  A queue of rings: a
+ * return appends, a claim takes the head.
+ *
+ * A ring is queued once at most, as @queued says; so there always is room.  A
+ * cell is valid if it carries the position it was written for.  A claimant
+ * that finds the head reserved but not yet written does not wait for the
+ * writer: it leaves this one search to the pool.
+ */
+struct pool_lru {
+	atomic_t head ____cacheline_aligned_in_smp;
+	atomic_t tail ____cacheline_aligned_in_smp;
+	u32 mask;
+	u64 *cells;
+	unsigned long *queued;
+};
+
+static void pool_lru_destroy(void *data)
+{
+	struct pool_lru *lru = data;
+
+	bitmap_free(lru->queued);
+	kvfree(lru->cells);
+	kfree(lru);
+}
+
+static void *pool_lru_create(u32 max_rings)
+{
+	struct pool_lru *lru;
+	u32 size;
+
+	lru = kzalloc(sizeof(*lru), GFP_KERNEL_ACCOUNT);
+	if (!lru)
+		return NULL;
+
+	/*
+	 * Beside the rings that are queued there may be as many whose cells
+	 * were taken, and which were queued again, while the head stood.
+	 */
+	size = roundup_pow_of_two(2 * max_rings);
+	lru->mask = size - 1;
+	lru->cells = kvcalloc(size, sizeof(*lru->cells), GFP_KERNEL_ACCOUNT);
+	lru->queued = bitmap_zalloc(max_rings, GFP_KERNEL_ACCOUNT);
+	if (!lru->cells || !lru->queued) {
+		pool_lru_destroy(lru);
+		return NULL;
+	}
+
+	return lru;
+}
+
+/*
+ * The ring is off the queue.  Order that before the claim of the ring: if the
+ * claim fails, whoever has the ring now sees @queued clear when it returns it
+ * and queues it.  Pairs with pool_queue_once().
+ */
+static void pool_dequeued(unsigned long *queued, u32 ring)
+{
+	clear_bit(ring, queued);
+	smp_mb__after_atomic();
+}
+
+/* The full barrier orders the ring's release before @queued. */
+static bool pool_queue_once(unsigned long *queued, u32 ring)
+{
+	return !test_and_set_bit(ring, queued);
+}
+
+static u32 pool_lru_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+{
+	struct pool_lru *lru = data;
+	int head = atomic_read(&lru->head);
+	u64 cell;
+
+	do {
+		/* Pairs with the release in pool_lru_put(). */
+		cell = smp_load_acquire(&lru->cells[head & lru->mask]);
+		if ((u32)(cell >> 32) != (u32)head + 1)
+			return KVM_DIRTY_POOL_NONE;
+	} while (!atomic_try_cmpxchg(&lru->head, &head, head + 1));
+
+	pool_dequeued(lru->queued, (u32)cell);
+	return (u32)cell;
+}
+
+static void pool_lru_put(void *data, u32 ring)
+{
+	struct pool_lru *lru = data;
+	u32 tail;
+
+	if (!pool_queue_once(lru->queued, ring))
+		return;
+
+	tail = atomic_fetch_inc(&lru->tail);
+	/* The head is taken by position: pairs with pool_lru_pick(). */
+	smp_store_release(&lru->cells[tail & lru->mask],
+			  (u64)(tail + 1) << 32 | ring);
+}
+
+static struct kvm_dirty_pool_policy pool_lru = {
+	.name		= "lru",
+	.create		= pool_lru_create,
+	.destroy	= pool_lru_destroy,
+	.pick		= pool_lru_pick,
+	.put		= pool_lru_put,
+};
+
+/*
+ * mru: the FREE ring that was returned last, so that few rings are hot and
+ * the others are drained at leisure.  A stack of rings.  @top holds the ring
+ * + 1 below, and above a tag that each change bumps: without it, a claimant
+ * that read @next of a ring which is then taken and pushed again would cut
+ * off what lies between.
+ */
+struct pool_mru {
+	atomic64_t top ____cacheline_aligned_in_smp;
+	u32 *next;
+	unsigned long *queued;
+};
+
+static void pool_mru_destroy(void *data)
+{
+	struct pool_mru *mru = data;
+
+	bitmap_free(mru->queued);
+	kvfree(mru->next);
+	kfree(mru);
+}
+
+static void *pool_mru_create(u32 max_rings)
+{
+	struct pool_mru *mru;
+
+	mru = kzalloc(sizeof(*mru), GFP_KERNEL_ACCOUNT);
+	if (!mru)
+		return NULL;
+
+	mru->next = kvcalloc(max_rings, sizeof(*mru->next), GFP_KERNEL_ACCOUNT);
+	mru->queued = bitmap_zalloc(max_rings, GFP_KERNEL_ACCOUNT);
+	if (!mru->next || !mru->queued) {
+		pool_mru_destroy(mru);
+		return NULL;
+	}
+
+	return mru;
+}
+
+static s64 pool_mru_top(s64 old, u32 ring_plus_1)
+{
+	return (s64)(((((u64)old >> 32) + 1) << 32) | ring_plus_1);
+}
+
+static u32 pool_mru_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+{
+	struct pool_mru *mru = data;
+	s64 top = atomic64_read(&mru->top);
+	u32 ring;
+
+	do {
+		/* 0 in an empty stack, and then there is no next. */
+		ring = (u32)top - 1;
+		if (ring == KVM_DIRTY_POOL_NONE)
+			return KVM_DIRTY_POOL_NONE;
+		/*
+		 * The address of next depends on top, which orders them, also
+		 * after a failure.  Pairs with the release in pool_mru_put().
+		 */
+	} while (!atomic64_try_cmpxchg(&mru->top, &top,
+			pool_mru_top(top, READ_ONCE(mru->next[ring]))));
+
+	pool_dequeued(mru->queued, ring);
+	return ring;
+}
+
+static void pool_mru_put(void *data, u32 ring)
+{
+	struct pool_mru *mru = data;
+	s64 top;
+
+	if (!pool_queue_once(mru->queued, ring))
+		return;
+
+	top = atomic64_read(&mru->top);
+	do {
+		WRITE_ONCE(mru->next[ring], (u32)top);
+		/* Release of next; pairs with pool_mru_pick(). */
+	} while (!atomic64_try_cmpxchg_release(&mru->top, &top,
+					       pool_mru_top(top, ring + 1)));
+}
+
+static struct kvm_dirty_pool_policy pool_mru = {
+	.name		= "mru",
+	.create		= pool_mru_create,
+	.destroy	= pool_mru_destroy,
+	.pick		= pool_mru_pick,
+	.put		= pool_mru_put,
+};
+
+/*
+ * The registry.  Built-in policies have no owner: who uses one has KVM loaded
+ * already.
+ */
+static DEFINE_MUTEX(policy_lock);
+static LIST_HEAD(policy_list);
+static struct kvm_dirty_pool_policy *const policy_builtin[] = {
+	&pool_last_used, &pool_round_robin, &pool_lru, &pool_mru,
+};
+static const struct kvm_dirty_pool_policy *policy_default = &pool_last_used;
+
+static const struct kvm_dirty_pool_policy *policy_find(const char *name)
+{
+	struct kvm_dirty_pool_policy *policy;
+	int i;
+
+	lockdep_assert_held(&policy_lock);
+
+	for (i = 0; i < ARRAY_SIZE(policy_builtin); i++) {
+		if (!strcmp(policy_builtin[i]->name, name))
+			return policy_builtin[i];
+	}
+
+	list_for_each_entry(policy, &policy_list, list) {
+		if (!strcmp(policy->name, name))
+			return policy;
+	}
+
+	return NULL;
+}
+
+/**
+ * kvm_dirty_pool_policy_register - add a policy
+ * @policy: the policy; it stays in use until unregistered
+ *
+ * Context: Process context.
+ * Return: 0, -EINVAL if the name is empty or not terminated or there is no
+ * pick(), -EEXIST if the name is taken.
+ */
+int kvm_dirty_pool_policy_register(struct kvm_dirty_pool_policy *policy)
+{
+	size_t len = strnlen(policy->name, sizeof(policy->name));
+	int ret = 0;
+
+	if (!len || len == sizeof(policy->name) || !policy->pick)
+		return -EINVAL;
+
+	mutex_lock(&policy_lock);
+	if (policy_find(policy->name))
+		ret = -EEXIST;
+	else
+		list_add_tail(&policy->list, &policy_list);
+	mutex_unlock(&policy_lock);
+
+	return ret;
+}
+EXPORT_SYMBOL_GPL(kvm_dirty_pool_policy_register);
+
+/**
+ * kvm_dirty_pool_policy_unregister - remove a policy
+ * @policy: the policy
+ *
+ * For the exit of a module: pools that use the policy hold a reference to the
+ * module, so none does when this is called.
+ *
+ * Context: Process context.
+ */
+void kvm_dirty_pool_policy_unregister(struct kvm_dirty_pool_policy *policy)
+{
+	mutex_lock(&policy_lock);
+	list_del(&policy->list);
+	mutex_unlock(&policy_lock);
+}
+EXPORT_SYMBOL_GPL(kvm_dirty_pool_policy_unregister);
+
+/**
+ * kvm_dirty_pool_policy_get - find a policy and keep its module
+ * @name: of the policy; NULL for the default
+ *
+ * Context: Process context.
+ * Return: the policy, or NULL if there is none of this name.
+ */
+const struct kvm_dirty_pool_policy *kvm_dirty_pool_policy_get(const char *name)
+{
+	const struct kvm_dirty_pool_policy *policy;
+
+	mutex_lock(&policy_lock);
+	policy = name ? policy_find(name) : policy_default;
+	if (policy && !try_module_get(policy->owner))
+		policy = NULL;
+	mutex_unlock(&policy_lock);
+
+	return policy;
+}
+
+/**
+ * kvm_dirty_pool_policy_put - undo kvm_dirty_pool_policy_get()
+ * @policy: the policy
+ *
+ * Context: Process context.
+ */
+void kvm_dirty_pool_policy_put(const struct kvm_dirty_pool_policy *policy)
+{
+	module_put(policy->owner);
+}
+
+/**
+ * kvm_dirty_pool_policy_set_default - the policy of pools created from now on
+ * @name: of the policy
+ *
+ * The default keeps its module loaded.
+ *
+ * Context: Process context.
+ * Return: 0 or -ENOENT.
+ */
+int kvm_dirty_pool_policy_set_default(const char *name)
+{
+	const struct kvm_dirty_pool_policy *policy, *old;
+
+	policy = kvm_dirty_pool_policy_get(name);
+	if (!policy)
+		return -ENOENT;
+
+	mutex_lock(&policy_lock);
+	old = policy_default;
+	policy_default = policy;
+	mutex_unlock(&policy_lock);
+
+	kvm_dirty_pool_policy_put(old);
+	return 0;
+}
+
+/**
+ * kvm_dirty_pool_policy_get_default - the name of the default policy
+ * @name: filled in, KVM_DIRTY_RING_POLICY_NAME_MAX bytes
+ *
+ * Context: Process context.
+ */
+void kvm_dirty_pool_policy_get_default(char *name)
+{
+	mutex_lock(&policy_lock);
+	memcpy(name, policy_default->name, KVM_DIRTY_RING_POLICY_NAME_MAX);
+	mutex_unlock(&policy_lock);
+}

@@ -1,0 +1,862 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A pool of dirty rings: the protocol.
+ *
+ * N rings belong to a VM.  Whoever must mark pages dirty claims a ring,
+ * pushes, and returns it.  A ring that is returned at its soft limit is
+ * parked, and not handed out until a reset leaves it empty:
+ *
+ *   FREE --claim--> CLAIMED --return--> FREE, or at the soft limit PARKED
+ *   PARKED --reset leaves it empty--> FREE
+ *   PARKED --no FREE ring is left--> CLAIMED|PARKED --return--> PARKED
+ *
+ * The last line is the reserve: the entries between the soft limit and the
+ * size of a ring.  One stay of a vCPU in the guest adds at most that many, so
+ * N rings' reserves suffice for N vCPUs, as long as each enters the guest with
+ * its share intact.  kvm_dirty_pool_gate() sees to that.
+ *
+ * Ownership.  The CLAIMED bit is a lock that nobody waits for: a claimant
+ * that finds it set tries another ring.  The claim acquires and the return
+ * releases the ring's index and entries.  A reset of a parked ring frees it as
+ * its owner, too, so that only owners ever change a ring's word, its bit in
+ * pool->avail and its counters.
+ *
+ * Reset.  A reset runs beside the owner of the claim, and takes entries from
+ * reset_index on.  It never looks beyond dirty_index, which no more than
+ * reset_index lives where userspace could write it.
+ *
+ * RCU.  Claims run with preemption off, which keeps the policy that they use.
+ */
+#include <linux/bitmap.h>
+#include <linux/kvm_dirty_ring_pool.h>
+#include <linux/log2.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <trace/events/kvm_dirty_ring_pool.h>
+
+/* Searches while some ring is available, but claimed, before the reserve. */
+#define POOL_TRIES_FREE		16
+/*
+ * Searches while every ring that could take a mark is claimed.  Their owners
+ * run with preemption off and push at most KVM_DIRTY_POOL_BATCH entries, so
+ * this is only reached if none of them runs at all, for tens of milliseconds.
+ */
+#define POOL_TRIES_BUSY		(1U << 18)
+
+/**
+ * kvm_dirty_pool_next - the next ring that is not parked
+ * @pool: the pool
+ * @from: where to start; may be out of range
+ *
+ * For policies: at or after @from, going round.  A word of the bitmap for
+ * each 64 rings is read at most, however many rings are parked.
+ *
+ * Context: as kvm_dirty_pool_claim().
+ * Return: the ring, which may be claimed, or KVM_DIRTY_POOL_NONE.
+ */
+u32 kvm_dirty_pool_next(struct kvm_dirty_ring_pool *pool, u32 from)
+{
+	u32 words = BITS_TO_LONGS(READ_ONCE(pool->nr_rings));
+	u32 first = from / BITS_PER_LONG;
+	unsigned long mask;
+	u32 i;
+
+	if (first >= words) {
+		first = 0;
+		from = 0;
+	}
+
+	/* The first word is seen twice: from @from on, and at the end. */
+	mask = ~0UL << (from % BITS_PER_LONG);
+	for (i = 0; i <= words; i++) {
+		u32 w = first + i < words ? first + i : first + i - words;
+		unsigned long bits;
+
+		if (w >= words)
+			break;
+		bits = READ_ONCE(pool->avail[w]) & mask;
+		if (bits)
+			return w * BITS_PER_LONG + __ffs(bits);
+		mask = ~0UL;
+	}
+
+	return KVM_DIRTY_POOL_NONE;
+}
+EXPORT_SYMBOL_GPL(kvm_dirty_pool_next);
+
+/**
+ * kvm_dirty_pool_exhausted - is no ring FREE
+ * @pool: the pool
+ *
+ * A ring that is claimed, but not parked, counts as FREE: it is about to be.
+ *
+ * Context: any.
+ */
+bool kvm_dirty_pool_exhausted(struct kvm_dirty_ring_pool *pool)
+{
+	return kvm_dirty_pool_next(pool, 0) == KVM_DIRTY_POOL_NONE;
+}
+
+/*
+ * Take @ring from the unclaimed state @word.  Acquire: pairs with the release
+ * by which the last owner returned it, in pool_release().
+ */
+static bool pool_take(struct kvm_dirty_pool_ring *ring, u32 word, u32 set)
+{
+	int old = word;
+
+	return atomic_try_cmpxchg_acquire(&ring->word, &old,
+					  word | KVM_DIRTY_POOL_CLAIMED | set);
+}
+
+/* Pairs with pool_take().  No other CPU writes the word of a claimed ring. */
+static void pool_release(struct kvm_dirty_pool_ring *ring, u32 word)
+{
+	atomic_set_release(&ring->word, word);
+}
+
+/*
+ * A ring that holds reserve entries is parked, and a parked ring takes no
+ * other entries: the reserve is drained when, and only when, the ring is.
+ */
+static void pool_free_parked(struct kvm_dirty_ring_pool *pool,
+			     struct kvm_dirty_pool_ring *ring, u32 word)
+{
+	const struct kvm_dirty_pool_sched *sched;
+
+	ring->soft_end = ring->dirty_index + ring->soft_limit;
+	ring->drains++;
+	set_bit(ring->index, pool->avail);
+	/* Pairs with the acquire in kvm_dirty_pool_gate(). */
+	if (word & KVM_DIRTY_POOL_RESERVE)
+		atomic_dec_return_release(&pool->nr_reserve);
+	trace_kvm_dirty_pool_drain(pool, ring->index);
+	pool_release(ring, KVM_DIRTY_POOL_FREE);
+
+	sched = rcu_dereference_sched(pool->sched);
+	if (sched->policy->put)
+		sched->policy->put(sched->data, ring->index);
+}
+
+/*
+ * Give a claimed ring back as parked, or as FREE if it is empty.  Userspace
+ * resets a ring once: whichever of the return and the reset comes last has to
+ * notice that the ring is empty, or it stays parked for ever.
+ */
+static void pool_settle(struct kvm_dirty_ring_pool *pool,
+			struct kvm_dirty_pool_ring *ring, u32 word)
+{
+	word = (word | KVM_DIRTY_POOL_PARKED) & ~KVM_DIRTY_POOL_CLAIMED;
+
+	do {
+		if (!kvm_dirty_pool_used(ring)) {
+			pool_free_parked(pool, ring, word);
+			return;
+		}
+
+		pool_release(ring, word);
+		/*
+		 * Order the word before reset_index.  Pairs with the barrier
+		 * in pool_settle_reset(), which orders them the other way.
+		 */
+		smp_mb();
+	} while (!kvm_dirty_pool_used(ring) && pool_take(ring, word, 0));
+}
+
+/* The reset's part of the above. */
+static void pool_settle_reset(struct kvm_dirty_ring_pool *pool,
+			      struct kvm_dirty_pool_ring *ring)
+{
+	u32 word;
+
+	/* Order reset_index before the word; pairs with pool_settle(). */
+	smp_mb();
+
+	preempt_disable();
+	word = atomic_read(&ring->word);
+	if ((word & KVM_DIRTY_POOL_PARKED) &&
+	    !(word & KVM_DIRTY_POOL_CLAIMED) &&
+	    !kvm_dirty_pool_used(ring) && pool_take(ring, word, 0))
+		pool_settle(pool, ring, word);
+	preempt_enable();
+}
+
+static void pool_claimed(struct kvm_dirty_pool_user *user,
+			 struct kvm_dirty_pool_ring *ring, u32 word, u32 room,
+			 struct kvm_dirty_pool_claim *claim)
+{
+	claim->ring = ring;
+	claim->word = word;
+	claim->room = min_t(u32, room, KVM_DIRTY_POOL_BATCH);
+	claim->pushed = 0;
+
+	ring->claims++;
+	if (ring->last_user != user->id) {
+		ring->last_user = user->id;
+		ring->moves++;
+	}
+}
+
+static bool pool_claim_free(struct kvm_dirty_pool_user *user,
+			    struct kvm_dirty_pool_ring *ring,
+			    struct kvm_dirty_pool_claim *claim)
+{
+	if (!pool_take(ring, KVM_DIRTY_POOL_FREE, 0))
+		return false;
+
+	/* A FREE ring is never at soft_end: such a return parks it. */
+	pool_claimed(user, ring, KVM_DIRTY_POOL_CLAIMED,
+		     ring->soft_end - ring->dirty_index, claim);
+	return true;
+}
+
+/*
+ * Claim the reserve of a parked ring.  Returns 1 if that was done, 0 if all
+ * reserves are full, -EBUSY if a ring is claimed and may yet have room.
+ */
+static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
+			      struct kvm_dirty_pool_user *user, u32 nr,
+			      struct kvm_dirty_pool_claim *claim)
+{
+	int ret = 0;
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		u32 at = (user->home + i) % nr;
+		struct kvm_dirty_pool_ring *ring = pool->rings[at];
+		u32 word = atomic_read(&ring->word);
+		u32 room;
+
+		if (!(word & KVM_DIRTY_POOL_PARKED) ||
+		    (word & KVM_DIRTY_POOL_CLAIMED)) {
+			ret = -EBUSY;
+			continue;
+		}
+
+		/* Parked and full: only a reset makes room again. */
+		if (kvm_dirty_pool_used(ring) > ring->mask)
+			continue;
+
+		if (!pool_take(ring, word, KVM_DIRTY_POOL_RESERVE)) {
+			ret = -EBUSY;
+			continue;
+		}
+
+		room = ring->mask + 1 - kvm_dirty_pool_used(ring);
+		if (!room) {
+			pool_settle(pool, ring, word);
+			continue;
+		}
+
+		if (!(word & KVM_DIRTY_POOL_RESERVE))
+			atomic_inc(&pool->nr_reserve);
+		ring->reserve_claims++;
+		user->reserve = true;
+		pool_claimed(user, ring, word | KVM_DIRTY_POOL_CLAIMED |
+			     KVM_DIRTY_POOL_RESERVE, room, claim);
+		pool->ops->notify(pool, user, ring, KVM_DIRTY_POOL_EV_RESERVE);
+		return 1;
+	}
+
+	return ret;
+}
+
+static bool pool_search(struct kvm_dirty_ring_pool *pool,
+			const struct kvm_dirty_pool_sched *sched,
+			struct kvm_dirty_pool_user *user, u32 nr, u32 *failed,
+			struct kvm_dirty_pool_claim *claim)
+{
+	struct kvm_dirty_pool_ring *last = READ_ONCE(user->last);
+	u32 at = last ? last->index : KVM_DIRTY_POOL_NONE;
+	u32 i;
+
+	/* As many tries as rings: what a policy offers may be out of date. */
+	for (i = 0; i < nr; i++) {
+		at = sched->policy->pick(pool, sched->data, at);
+		if (at >= nr)
+			break;
+		if (pool_claim_free(user, pool->rings[at], claim))
+			return true;
+		(*failed)++;
+	}
+
+	/* The policy may have lost sight of a ring; the bitmap never does. */
+	for (i = 0, at = user->home; i < nr; i++, at++) {
+		at = kvm_dirty_pool_next(pool, at);
+		if (at >= nr)
+			break;
+		if (pool_claim_free(user, pool->rings[at], claim))
+			return true;
+		(*failed)++;
+	}
+
+	return false;
+}
+
+static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
+				     const struct kvm_dirty_pool_sched *sched,
+				     struct kvm_dirty_pool_user *user,
+				     unsigned int flags, u32 failed,
+				     struct kvm_dirty_pool_claim *claim)
+{
+	bool exhausted = false;
+	u32 tries;
+
+	for (tries = 0; tries < POOL_TRIES_BUSY; tries++) {
+		/* Pairs with kvm_dirty_pool_add(): the rings are there. */
+		u32 nr = smp_load_acquire(&pool->nr_rings);
+		int ret;
+
+		if (pool_search(pool, sched, user, nr, &failed, claim)) {
+			claim->ring->retries += failed;
+			return true;
+		}
+
+		if (kvm_dirty_pool_exhausted(pool)) {
+			if (!exhausted) {
+				exhausted = true;
+				atomic64_inc(&pool->exhaustions);
+				trace_kvm_dirty_pool_exhausted(pool, user->id);
+			}
+			if (flags & KVM_DIRTY_POOL_NORESERVE)
+				return false;
+		}
+
+		/*
+		 * A ring that is merely claimed comes back within a few
+		 * entries' time.  A reserve makes the vCPU leave the guest, so
+		 * do not take one lightly; but do not wait for long either,
+		 * the owner may have been stopped.
+		 */
+		if (exhausted || tries >= POOL_TRIES_FREE ||
+		    (flags & KVM_DIRTY_POOL_NOWAIT)) {
+			if (flags & KVM_DIRTY_POOL_NORESERVE)
+				return false;
+			ret = pool_claim_reserve(pool, user, nr, claim);
+			if (ret > 0) {
+				claim->ring->retries += failed;
+				return true;
+			}
+			if (!ret || (flags & KVM_DIRTY_POOL_NOWAIT))
+				return false;
+		}
+
+		cpu_relax();
+	}
+
+	return false;
+}
+
+/**
+ * kvm_dirty_pool_claim - claim a ring
+ * @pool: the pool
+ * @user: who claims; a vCPU's only on the CPU that has it loaded
+ * @flags: KVM_DIRTY_POOL_NORESERVE, KVM_DIRTY_POOL_NOWAIT
+ * @claim: filled in
+ *
+ * Takes a FREE ring in the order of the policy, or if there is none the
+ * reserve of a parked one.  No lock is taken.  A claimant that finds all
+ * rings claimed retries, which is bounded by the progress of their owners, up
+ * to a limit after which the owners must have been stopped.
+ *
+ * The claim is an acquire, paired with the release in kvm_dirty_pool_return():
+ * what the last owner did to the ring is visible.
+ *
+ * Context: Preemption disabled, until kvm_dirty_pool_return(). Any context but
+ * NMI; one that may have interrupted a claim has to set KVM_DIRTY_POOL_NOWAIT.
+ * Return: true if a ring was claimed.  With KVM_DIRTY_POOL_NORESERVE, false
+ * means that no ring is FREE, else that all are full or not coming back:
+ * a mark would be lost.
+ */
+bool kvm_dirty_pool_claim(struct kvm_dirty_ring_pool *pool,
+			  struct kvm_dirty_pool_user *user, unsigned int flags,
+			  struct kvm_dirty_pool_claim *claim)
+{
+	const struct kvm_dirty_pool_sched *sched;
+	struct kvm_dirty_pool_ring *ring;
+	u32 failed = 0;
+
+	sched = rcu_dereference_sched(pool->sched);
+
+	ring = READ_ONCE(user->last);
+	if ((sched->flags & KVM_DIRTY_POOL_POLICY_STICKY) && likely(ring)) {
+		if (likely(pool_claim_free(user, ring, claim)))
+			goto claimed;
+		failed++;
+	}
+
+	if (!pool_claim_slow(pool, sched, user, flags, failed, claim))
+		return false;
+
+	WRITE_ONCE(user->last, claim->ring);
+claimed:
+	trace_kvm_dirty_pool_claim(pool, claim->ring->index, user->id,
+				   claim->word, claim->room);
+	return true;
+}
+
+/**
+ * kvm_dirty_pool_return - return a claimed ring
+ * @pool: the pool
+ * @user: who claimed it
+ * @claim: the claim, void from here on
+ *
+ * A release, paired with the acquire in kvm_dirty_pool_claim().  A ring that
+ * reached its soft limit is parked, and the VM is notified.
+ *
+ * Context: as kvm_dirty_pool_claim().
+ */
+void kvm_dirty_pool_return(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_user *user,
+			   struct kvm_dirty_pool_claim *claim)
+{
+	struct kvm_dirty_pool_ring *ring = claim->ring;
+	const struct kvm_dirty_pool_sched *sched;
+	u32 reset;
+
+	ring->pushed += claim->pushed;
+	trace_kvm_dirty_pool_return(pool, ring->index, user->id, claim->pushed);
+
+	if (unlikely(claim->word & KVM_DIRTY_POOL_PARKED)) {
+		pool_settle(pool, ring, claim->word);
+		return;
+	}
+
+	if (unlikely(ring->dirty_index == ring->soft_end)) {
+		/*
+		 * The ring may have been drained since soft_end was computed.
+		 * Acquire: the reset is done with the entries that it took.
+		 * Pairs with the release in kvm_dirty_pool_reset().
+		 */
+		reset = smp_load_acquire(&ring->reset_index);
+		ring->soft_end = reset + ring->soft_limit;
+		if (ring->dirty_index == ring->soft_end) {
+			ring->parks++;
+			clear_bit(ring->index, pool->avail);
+			trace_kvm_dirty_pool_park(pool, ring->index, user->id);
+			pool_settle(pool, ring, claim->word);
+			pool->ops->notify(pool, user, ring,
+					  KVM_DIRTY_POOL_EV_PARK);
+			return;
+		}
+	}
+
+	pool_release(ring, KVM_DIRTY_POOL_FREE);
+
+	/* Not before the release: who is offered the ring must find it FREE. */
+	sched = rcu_dereference_sched(pool->sched);
+	if (sched->policy->put)
+		sched->policy->put(sched->data, ring->index);
+}
+
+/* Nobody may miss this, and nothing can be done but to say so. */
+static void pool_overflow(struct kvm_dirty_ring_pool *pool,
+			  struct kvm_dirty_pool_user *user, u32 slot,
+			  u64 offset, u64 nr)
+{
+	atomic64_add(nr, &pool->overflows);
+	trace_kvm_dirty_pool_overflow(pool, user->id, slot, offset, nr);
+	/* Order the lost mark's page before the flag; pairs with the xchg. */
+	smp_mb__before_atomic();
+	atomic_set(&pool->overflow, 1);
+	pool->ops->notify(pool, user, NULL, KVM_DIRTY_POOL_EV_OVERFLOW);
+}
+
+/**
+ * kvm_dirty_pool_mark - mark neighbouring pages dirty
+ * @pool: the pool
+ * @user: who marks, see kvm_dirty_pool_claim()
+ * @slot: as kvm_dirty_gfn::slot
+ * @offset: of the first page in the slot, in pages
+ * @nr: number of pages
+ * @flags: as for kvm_dirty_pool_claim()
+ *
+ * Claims as often as needed: once for KVM_DIRTY_POOL_BATCH pages at most, and
+ * anew where a ring reaches its soft limit.
+ *
+ * Context: Any but NMI, see kvm_dirty_pool_claim(). Does not sleep. Preemption
+ * is off for one claim at a time.
+ * Return: the number of pages marked.  Less than @nr only with
+ * KVM_DIRTY_POOL_NORESERVE; without it the OVERFLOW state is set if there is
+ * no room, and all of @nr is returned: nothing is left to be done.
+ */
+u64 kvm_dirty_pool_mark(struct kvm_dirty_ring_pool *pool,
+			struct kvm_dirty_pool_user *user, u32 slot, u64 offset,
+			u64 nr, unsigned int flags)
+{
+	struct kvm_dirty_pool_claim claim;
+	u64 done = 0;
+
+	while (done < nr) {
+		bool claimed;
+
+		preempt_disable();
+		claimed = kvm_dirty_pool_claim(pool, user, flags, &claim);
+		if (likely(claimed)) {
+			do {
+				kvm_dirty_pool_push(&claim, slot, offset + done);
+			} while (++done < nr && claim.room);
+			kvm_dirty_pool_return(pool, user, &claim);
+		} else if (!(flags & KVM_DIRTY_POOL_NORESERVE)) {
+			pool_overflow(pool, user, slot, offset + done, nr - done);
+			done = nr;
+		}
+		preempt_enable();
+
+		if (!claimed)
+			break;
+	}
+
+	return done;
+}
+
+/**
+ * kvm_dirty_pool_gate - must a vCPU stay out of the guest
+ * @pool: the pool
+ * @user: the vCPU
+ *
+ * A vCPU that used a reserve may enter again when a ring is FREE and no
+ * reserve entry is left undrained.  A FREE ring alone is not enough: a
+ * userspace that keeps draining one ring would let the vCPUs in again and
+ * again, each time to eat more of the other rings' reserves.
+ *
+ * Context: The vCPU's thread.
+ * Return: true if it must; false also forgets that it used a reserve.
+ */
+bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
+			 struct kvm_dirty_pool_user *user)
+{
+	if (!user->reserve)
+		return false;
+
+	/*
+	 * Acquire: what is pushed from here on sees the rings as the resets
+	 * left them.  Pairs with the release in pool_free_parked().
+	 */
+	if (atomic_read_acquire(&pool->nr_reserve) ||
+	    kvm_dirty_pool_exhausted(pool))
+		return true;
+
+	user->reserve = false;
+	return false;
+}
+
+/* Neighbouring pages of one slot, not yet protected. */
+struct pool_run {
+	u32 slot;
+	u64 offset;
+	unsigned long mask;
+};
+
+static void pool_run_flush(struct kvm_dirty_ring_pool *pool,
+			   struct pool_run *run)
+{
+	if (run->mask)
+		pool->ops->protect(pool, run->slot, run->offset, run->mask);
+	run->mask = 0;
+}
+
+/* Join a page to @run, which a scan does in either direction. */
+static bool pool_run_join(struct pool_run *run, u32 slot, u64 offset)
+{
+	u64 up = offset - run->offset;
+	u64 down = run->offset - offset;
+
+	if (!run->mask || slot != run->slot)
+		return false;
+
+	if (up < BITS_PER_LONG) {
+		run->mask |= 1UL << up;
+		return true;
+	}
+
+	/* The highest page must not be shifted out. */
+	if (down < BITS_PER_LONG && !(run->mask >> (BITS_PER_LONG - down))) {
+		run->mask = run->mask << down | 1;
+		run->offset = offset;
+		return true;
+	}
+
+	return false;
+}
+
+/**
+ * kvm_dirty_pool_reset - take back the harvested entries of one ring
+ * @pool: the pool
+ * @ring: the ring, in any state
+ * @count: increased by the number of entries taken back
+ *
+ * Takes entries from reset_index on while userspace has flagged them as
+ * harvested, but not beyond what was pushed when the call began: userspace
+ * cannot keep it busy, whatever it writes.  The ring is freed if it is parked
+ * and empty then.
+ *
+ * Context: Process context, may sleep. Takes the ring's reset_lock. The caller
+ * flushes TLBs afterwards if @count was increased, before userspace is told
+ * that the call is done.
+ * Return: 0, or -EINTR if a signal is pending; @count is valid either way.
+ */
+int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
+			 struct kvm_dirty_pool_ring *ring, u32 *count)
+{
+	struct pool_run run = {};
+	u32 index, end;
+	int ret = 0;
+
+	mutex_lock(&ring->reset_lock);
+
+	index = ring->reset_index;
+	/*
+	 * An entry that userspace saw was pushed below this index: it was
+	 * written before the entry's flags, in kvm_dirty_pool_push().
+	 */
+	end = READ_ONCE(ring->dirty_index);
+
+	for (; index != end; index++) {
+		struct kvm_dirty_gfn *entry = &ring->gfns[index & ring->mask];
+		u64 offset;
+		u32 slot;
+
+		/* Pairs with the release by which userspace harvests. */
+		if (!(smp_load_acquire(&entry->flags) & KVM_DIRTY_GFN_F_RESET))
+			break;
+
+		if (signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+
+		slot = READ_ONCE(entry->slot);
+		offset = READ_ONCE(entry->offset);
+
+		/* Not harvested, when it comes round again. */
+		smp_store_release(&entry->flags, 0);
+		/*
+		 * The entry may be pushed to again.  Pairs with the acquire in
+		 * kvm_dirty_pool_return() and kvm_dirty_pool_used().
+		 */
+		smp_store_release(&ring->reset_index, index + 1);
+		(*count)++;
+
+		if (!pool_run_join(&run, slot, offset)) {
+			pool_run_flush(pool, &run);
+			run.slot = slot;
+			run.offset = offset;
+			run.mask = 1;
+			cond_resched();
+		}
+	}
+
+	pool_run_flush(pool, &run);
+	pool_settle_reset(pool, ring);
+
+	mutex_unlock(&ring->reset_lock);
+	return ret;
+}
+
+static struct kvm_dirty_pool_sched *pool_sched_create(const char *name, u32 max)
+{
+	struct kvm_dirty_pool_sched *sched;
+	int ret = -ENOENT;
+
+	sched = kzalloc(sizeof(*sched), GFP_KERNEL_ACCOUNT);
+	if (!sched)
+		return ERR_PTR(-ENOMEM);
+
+	sched->policy = kvm_dirty_pool_policy_get(name);
+	if (!sched->policy)
+		goto free;
+	sched->flags = sched->policy->flags;
+
+	ret = -ENOMEM;
+	if (sched->policy->create) {
+		sched->data = sched->policy->create(max);
+		if (!sched->data)
+			goto put;
+	}
+	return sched;
+
+put:
+	kvm_dirty_pool_policy_put(sched->policy);
+free:
+	kfree(sched);
+	return ERR_PTR(ret);
+}
+
+static void pool_sched_destroy(struct kvm_dirty_pool_sched *sched)
+{
+	if (sched->policy->destroy)
+		sched->policy->destroy(sched->data);
+	kvm_dirty_pool_policy_put(sched->policy);
+	kfree(sched);
+}
+
+/* Tell a policy of all rings that it could offer. */
+static void pool_sched_seed(struct kvm_dirty_ring_pool *pool,
+			    const struct kvm_dirty_pool_sched *sched)
+{
+	/* Pairs with kvm_dirty_pool_add(). */
+	u32 nr = smp_load_acquire(&pool->nr_rings);
+	u32 i;
+
+	if (!sched->policy->put)
+		return;
+
+	preempt_disable();
+	for (i = 0; i < nr; i++) {
+		if (!(atomic_read(&pool->rings[i]->word) & KVM_DIRTY_POOL_PARKED))
+			sched->policy->put(sched->data, i);
+	}
+	preempt_enable();
+}
+
+/**
+ * kvm_dirty_pool_set_policy - switch the policy
+ * @pool: the pool
+ * @name: of the new policy; NULL for the default
+ *
+ * Claims go on meanwhile.  The order in which rings were used is forgotten.
+ *
+ * Context: Process context, sleeps for a grace period.
+ * Return: 0, -ENOENT for an unknown name, -ENOMEM.
+ */
+int kvm_dirty_pool_set_policy(struct kvm_dirty_ring_pool *pool,
+			      const char *name)
+{
+	struct kvm_dirty_pool_sched *sched, *old;
+
+	sched = pool_sched_create(name, pool->max_rings);
+	if (IS_ERR(sched))
+		return PTR_ERR(sched);
+
+	mutex_lock(&pool->sched_lock);
+	old = rcu_dereference_protected(pool->sched,
+					lockdep_is_held(&pool->sched_lock));
+	pool_sched_seed(pool, sched);
+	rcu_assign_pointer(pool->sched, sched);
+	trace_kvm_dirty_pool_policy(pool, sched->policy->name);
+	if (old) {
+		/* Pairs with the claims' preemption-off sections. */
+		synchronize_rcu();
+		/* Again, for the rings that were returned to the old one. */
+		pool_sched_seed(pool, sched);
+		pool_sched_destroy(old);
+	}
+	mutex_unlock(&pool->sched_lock);
+	return 0;
+}
+
+/**
+ * kvm_dirty_pool_get_policy - the name of the policy in use
+ * @pool: the pool
+ * @name: filled in, KVM_DIRTY_RING_POLICY_NAME_MAX bytes
+ *
+ * Context: Process context.
+ */
+void kvm_dirty_pool_get_policy(struct kvm_dirty_ring_pool *pool, char *name)
+{
+	const struct kvm_dirty_pool_sched *sched;
+
+	mutex_lock(&pool->sched_lock);
+	sched = rcu_dereference_protected(pool->sched,
+					  lockdep_is_held(&pool->sched_lock));
+	memcpy(name, sched->policy->name, KVM_DIRTY_RING_POLICY_NAME_MAX);
+	mutex_unlock(&pool->sched_lock);
+}
+
+/**
+ * kvm_dirty_pool_ring_init - set up a ring that has not joined a pool yet
+ * @ring: the ring
+ * @gfns: its entries, all zero
+ * @size: number of entries, a power of two
+ * @rsvd: entries of the reserve, less than @size
+ */
+void kvm_dirty_pool_ring_init(struct kvm_dirty_pool_ring *ring,
+			      struct kvm_dirty_gfn *gfns, u32 size, u32 rsvd)
+{
+	memset(ring, 0, sizeof(*ring));
+	mutex_init(&ring->reset_lock);
+	ring->gfns = gfns;
+	ring->mask = size - 1;
+	ring->soft_limit = size - rsvd;
+	ring->soft_end = ring->dirty_index + ring->soft_limit;
+	ring->last_user = KVM_DIRTY_POOL_NONE;
+}
+
+/**
+ * kvm_dirty_pool_add - let a ring join the pool, as FREE
+ * @pool: the pool, which must have room
+ * @ring: the ring
+ *
+ * Claims go on meanwhile.
+ *
+ * Context: Process context. The caller serialises additions.
+ */
+void kvm_dirty_pool_add(struct kvm_dirty_ring_pool *pool,
+			struct kvm_dirty_pool_ring *ring)
+{
+	const struct kvm_dirty_pool_sched *sched;
+
+	ring->index = pool->nr_rings;
+	pool->rings[ring->index] = ring;
+	/* Pairs with the acquires of nr_rings: the ring is there. */
+	smp_store_release(&pool->nr_rings, ring->index + 1);
+	set_bit(ring->index, pool->avail);
+
+	preempt_disable();
+	sched = rcu_dereference_sched(pool->sched);
+	if (sched->policy->put)
+		sched->policy->put(sched->data, ring->index);
+	preempt_enable();
+}
+
+/**
+ * kvm_dirty_pool_init - set up an empty pool, with the default policy
+ * @pool: the pool, all zero
+ * @ops: the VM
+ * @max_rings: how many rings may join
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int kvm_dirty_pool_init(struct kvm_dirty_ring_pool *pool,
+			const struct kvm_dirty_pool_ops *ops, u32 max_rings)
+{
+	int ret;
+
+	pool->ops = ops;
+	pool->max_rings = max_rings;
+	mutex_init(&pool->sched_lock);
+	kvm_dirty_pool_user_init(&pool->vm_user, KVM_DIRTY_POOL_VM_USER);
+
+	pool->rings = kvcalloc(max_rings, sizeof(*pool->rings),
+			       GFP_KERNEL_ACCOUNT);
+	pool->avail = bitmap_zalloc(max_rings, GFP_KERNEL_ACCOUNT);
+	ret = -ENOMEM;
+	if (pool->rings && pool->avail)
+		ret = kvm_dirty_pool_set_policy(pool, NULL);
+	if (ret) {
+		bitmap_free(pool->avail);
+		kvfree(pool->rings);
+	}
+	return ret;
+}
+
+/**
+ * kvm_dirty_pool_exit - free what kvm_dirty_pool_init() allocated
+ * @pool: the pool; nobody uses it any more
+ *
+ * The rings and their entries stay the caller's.
+ *
+ * Context: Process context, may sleep.
+ */
+void kvm_dirty_pool_exit(struct kvm_dirty_ring_pool *pool)
+{
+	pool_sched_destroy(rcu_dereference_protected(pool->sched, 1));
+	bitmap_free(pool->avail);
+	kvfree(pool->rings);
+}

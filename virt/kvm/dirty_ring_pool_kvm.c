@@ -1,0 +1,702 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A pool of dirty rings: the VM that it belongs to.
+ *
+ * Capability, ioctls, the gate in front of the guest, notifications and
+ * statistics.  The protocol is in dirty_ring_pool.c.
+ */
+#include <linux/eventfd.h>
+#include <linux/irq_work.h>
+#include <linux/kvm_dirty_ring_pool.h>
+#include <linux/kvm_host.h>
+#include <linux/moduleparam.h>
+#include <linux/nospec.h>
+#include <linux/uaccess.h>
+#include <trace/events/kvm.h>
+#include "kvm_mm.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/kvm_dirty_ring_pool.h>
+
+/**
+ * struct kvm_dirty_pool_vm - a pool and its VM
+ * @pool: what kvm->dirty_ring_pool points to
+ * @kvm: the VM
+ * @cap_flags: KVM_DIRTY_RING_POOL_*, as enabled
+ * @reset_carry: entries reset by a KVM_RESET_DIRTY_RINGS that a signal
+ *	interrupted, under slots_lock
+ * @work: sends what may not be sent from where pages are marked
+ * @eventfd: signalled when a ring is parked and at overflow; under RCU,
+ *	written under kvm->lock
+ * @kick: a bit for each vCPU to be kicked by @work
+ */
+struct kvm_dirty_pool_vm {
+	struct kvm_dirty_ring_pool pool;
+	struct kvm *kvm;
+	u32 cap_flags;
+	u32 reset_carry;
+	struct irq_work work;
+	struct eventfd_ctx __rcu *eventfd;
+	unsigned long *kick;
+};
+
+static bool dirty_ring_pool;
+module_param(dirty_ring_pool, bool, 0644);
+MODULE_PARM_DESC(dirty_ring_pool,
+		 "Turn VMs with per-vCPU dirty rings into VMs with a pool");
+
+static int policy_param_set(const char *val, const struct kernel_param *kp)
+{
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+
+	/* sysfs hands over the newline of an echo. */
+	if (strscpy(name, val, sizeof(name)) < 0)
+		return -ENOENT;
+	return kvm_dirty_pool_policy_set_default(strim(name));
+}
+
+static int policy_param_get(char *buf, const struct kernel_param *kp)
+{
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+
+	kvm_dirty_pool_policy_get_default(name);
+	return sysfs_emit(buf, "%s\n", name);
+}
+
+static const struct kernel_param_ops policy_param_ops = {
+	.set = policy_param_set,
+	.get = policy_param_get,
+};
+
+module_param_cb(dirty_ring_policy, &policy_param_ops, NULL, 0644);
+MODULE_PARM_DESC(dirty_ring_policy,
+		 "Policy of new dirty ring pools, by name");
+
+static struct kvm_dirty_pool_vm *to_pool_vm(struct kvm_dirty_ring_pool *pool)
+{
+	return container_of(pool, struct kvm_dirty_pool_vm, pool);
+}
+
+static struct kvm_vcpu *ring_to_vcpu(struct kvm_dirty_pool_ring *ring)
+{
+	return container_of(ring, struct kvm_vcpu, dirty_pool_ring);
+}
+
+static void pool_vm_work(struct irq_work *work)
+{
+	struct kvm_dirty_pool_vm *vm =
+		container_of(work, struct kvm_dirty_pool_vm, work);
+	u32 nr = smp_load_acquire(&vm->pool.nr_rings);
+	struct eventfd_ctx *eventfd;
+	u32 i;
+
+	rcu_read_lock();
+	eventfd = rcu_dereference(vm->eventfd);
+	if (eventfd)
+		eventfd_signal(eventfd);
+	rcu_read_unlock();
+
+	for_each_set_bit(i, vm->kick, nr) {
+		if (test_and_clear_bit(i, vm->kick))
+			kvm_vcpu_kick(ring_to_vcpu(vm->pool.rings[i]));
+	}
+}
+
+/*
+ * A request bit is all that may be set here: the mark may be that of a vCPU
+ * that is being scheduled out, under the run queue's lock.
+ */
+static void pool_vm_notify(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_user *user,
+			   struct kvm_dirty_pool_ring *ring,
+			   enum kvm_dirty_pool_event event)
+{
+	struct kvm_dirty_pool_vm *vm = to_pool_vm(pool);
+	struct kvm_vcpu *vcpu = NULL;
+
+	if (user != &pool->vm_user)
+		vcpu = container_of(user, struct kvm_vcpu, dirty_pool_user);
+
+	switch (event) {
+	case KVM_DIRTY_POOL_EV_RESERVE:
+		/* For the gate, on the next entry. */
+		if (vcpu)
+			kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
+		return;
+	case KVM_DIRTY_POOL_EV_PARK:
+		if (vm->cap_flags & KVM_DIRTY_RING_POOL_NOSTOP)
+			break;
+		if (!vcpu) {
+			vcpu = ring_to_vcpu(ring);
+			set_bit(ring->index, vm->kick);
+		}
+		WRITE_ONCE(vcpu->dirty_pool_user.exit_ring, ring->index + 1);
+		/* Orders exit_ring before the request. */
+		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
+		break;
+	case KVM_DIRTY_POOL_EV_OVERFLOW:
+		break;
+	}
+
+	irq_work_queue(&vm->work);
+}
+
+/* Everything but the pool comes from userspace. */
+static void pool_vm_protect(struct kvm_dirty_ring_pool *pool, u32 slot,
+			    u64 offset, unsigned long mask)
+{
+	struct kvm *kvm = to_pool_vm(pool)->kvm;
+	u32 nr_as = kvm_arch_nr_memslot_as_ids(kvm);
+	u32 as_id = slot >> 16;
+	struct kvm_memory_slot *memslot;
+	u16 id = slot;
+
+	if (as_id >= nr_as || id >= KVM_USER_MEM_SLOTS)
+		return;
+
+	as_id = array_index_nospec(as_id, nr_as);
+	memslot = id_to_memslot(__kvm_memslots(kvm, as_id), id);
+	if (!memslot || offset >= memslot->npages ||
+	    offset + __fls(mask) >= memslot->npages)
+		return;
+
+	KVM_MMU_LOCK(kvm);
+	kvm_arch_mmu_enable_log_dirty_pt_masked(kvm, memslot, offset, mask);
+	KVM_MMU_UNLOCK(kvm);
+}
+
+static const struct kvm_dirty_pool_ops pool_vm_ops = {
+	.notify = pool_vm_notify,
+	.protect = pool_vm_protect,
+};
+
+/**
+ * kvm_dirty_ring_pool_max_size - KVM_CHECK_EXTENSION
+ *
+ * Return: the largest size of a ring in bytes.
+ */
+int kvm_dirty_ring_pool_max_size(void)
+{
+	return KVM_DIRTY_RING_MAX_ENTRIES * sizeof(struct kvm_dirty_gfn);
+}
+
+/**
+ * kvm_dirty_ring_pool_check_cap - check what KVM_ENABLE_CAP was given
+ * @cap: the capability; the rules for the size in args[0] are those of
+ *	KVM_CAP_DIRTY_LOG_RING, which takes 32 bits of it
+ *
+ * Return: 0, -EINVAL, or -E2BIG.
+ */
+int kvm_dirty_ring_pool_check_cap(const struct kvm_enable_cap *cap)
+{
+	if (cap->flags || cap->args[1] & ~(u64)KVM_DIRTY_RING_POOL_NOSTOP ||
+	    cap->args[2] || cap->args[3])
+		return -EINVAL;
+	if (cap->args[0] > U32_MAX)
+		return -E2BIG;
+	return 0;
+}
+
+/**
+ * kvm_dirty_ring_pool_create - give a VM a pool, if it is to have one
+ * @kvm: the VM, which has no vCPU yet
+ * @cap: the ring capability that is being enabled
+ *
+ * Context: Under kvm->lock.
+ * Return: 0, also if the VM is to have rings without a pool; -EINVAL if it has
+ * rings already; -ENOMEM.
+ */
+int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap)
+{
+	struct kvm_dirty_pool_vm *vm;
+	int ret;
+
+	lockdep_assert_held(&kvm->lock);
+
+	/* Our caller looked at this before it took the lock. */
+	if (kvm->dirty_ring_size)
+		return -EINVAL;
+
+	if (cap->cap != KVM_CAP_DIRTY_LOG_RING_POOL &&
+	    !READ_ONCE(dirty_ring_pool))
+		return 0;
+
+	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	if (!vm)
+		return -ENOMEM;
+
+	vm->kvm = kvm;
+	init_irq_work(&vm->work, pool_vm_work);
+	if (cap->cap == KVM_CAP_DIRTY_LOG_RING_POOL)
+		vm->cap_flags = cap->args[1];
+
+	ret = -ENOMEM;
+	vm->kick = bitmap_zalloc(kvm->max_vcpus, GFP_KERNEL_ACCOUNT);
+	if (vm->kick)
+		ret = kvm_dirty_pool_init(&vm->pool, &pool_vm_ops,
+					  kvm->max_vcpus);
+	if (ret) {
+		bitmap_free(vm->kick);
+		kfree(vm);
+		return ret;
+	}
+
+	/* Pairs with the dependent loads of whoever marks without a vCPU. */
+	smp_store_release(&kvm->dirty_ring_pool, &vm->pool);
+	return 0;
+}
+
+/**
+ * kvm_dirty_ring_pool_destroy - take a VM's pool away
+ * @kvm: the VM, which nobody has a reference to any more
+ *
+ * Called first when a VM is destroyed, while there are vCPUs to be kicked.
+ * What is marked after this is not for anyone to harvest.
+ *
+ * Context: Process context, may sleep.
+ */
+void kvm_dirty_ring_pool_destroy(struct kvm *kvm)
+{
+	struct kvm_dirty_pool_vm *vm;
+
+	if (!kvm->dirty_ring_pool)
+		return;
+
+	vm = to_pool_vm(kvm->dirty_ring_pool);
+	kvm->dirty_ring_pool = NULL;
+
+	irq_work_sync(&vm->work);
+	kvm_dirty_pool_exit(&vm->pool);
+	if (rcu_access_pointer(vm->eventfd))
+		eventfd_ctx_put(rcu_access_pointer(vm->eventfd));
+	bitmap_free(vm->kick);
+	kfree(vm);
+}
+
+/**
+ * kvm_dirty_ring_pool_add_vcpu - let a new vCPU's ring join the pool
+ * @vcpu: the vCPU, which has its ring and its index, but is not online yet
+ *
+ * Context: Under kvm->lock.
+ */
+void kvm_dirty_ring_pool_add_vcpu(struct kvm_vcpu *vcpu)
+{
+	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
+	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
+
+	if (!pool)
+		return;
+
+	kvm_dirty_pool_user_init(&vcpu->dirty_pool_user, vcpu->vcpu_idx);
+	kvm_dirty_pool_ring_init(&vcpu->dirty_pool_ring, ring->dirty_gfns,
+				 ring->size, ring->size - ring->soft_limit);
+	kvm_dirty_pool_add(pool, &vcpu->dirty_pool_ring);
+	/* A vCPU starts with its own ring, so that each has one to itself. */
+	vcpu->dirty_pool_user.last = &vcpu->dirty_pool_ring;
+}
+
+/**
+ * kvm_dirty_ring_pool_mark - mark a page of a VM with a pool dirty
+ * @kvm: the VM
+ * @memslot: the page's slot, NULL if there is none
+ * @gfn: the page
+ *
+ * Nothing is expected of the running vCPU: it may be another VM's, or there
+ * may be none.  Such marks belong to the VM.
+ *
+ * Context: Any but NMI; under mmu_lock or the run queue's lock as a rule.
+ */
+void kvm_dirty_ring_pool_mark(struct kvm *kvm,
+			      const struct kvm_memory_slot *memslot, gfn_t gfn)
+{
+	struct kvm_dirty_ring_pool *pool = kvm->dirty_ring_pool;
+	struct kvm_dirty_pool_user *user = &pool->vm_user;
+	unsigned int flags = 0;
+
+	if (!memslot || !kvm_slot_dirty_track_enabled(memslot))
+		return;
+
+	if (unlikely(in_interrupt())) {
+		flags = KVM_DIRTY_POOL_NOWAIT;
+	} else {
+		struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
+
+		if (vcpu && vcpu->kvm == kvm)
+			user = &vcpu->dirty_pool_user;
+	}
+
+	kvm_dirty_pool_mark(pool, user, memslot->as_id << 16 | memslot->id,
+			    gfn - memslot->base_gfn, 1, flags);
+}
+
+/**
+ * kvm_dirty_ring_pool_check_request - must a vCPU report to userspace
+ * @vcpu: the vCPU, about to enter the guest
+ *
+ * Context: The vCPU's thread.
+ * Return: true if it must: kvm_run is filled in.
+ */
+bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
+{
+	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
+	struct kvm_dirty_pool_user *user = &vcpu->dirty_pool_user;
+	u32 ring = 0, flags = 0, exit_ring;
+
+	/* Orders the request before exit_ring; pairs with pool_vm_notify(). */
+	if (!kvm_check_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu))
+		return false;
+
+	exit_ring = xchg(&user->exit_ring, 0);
+	if (exit_ring && atomic_read(&pool->rings[exit_ring - 1]->word) &
+			 KVM_DIRTY_POOL_PARKED) {
+		ring = exit_ring - 1;
+		flags |= KVM_DIRTY_RING_POOL_PARKED;
+	}
+
+	if (kvm_dirty_pool_gate(pool, user)) {
+		/* Until it passes. */
+		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
+		if (!flags)
+			ring = user->last->index;
+		flags |= KVM_DIRTY_RING_POOL_EXHAUSTED;
+	}
+
+	if (!flags)
+		return false;
+
+	if (atomic_read(&pool->overflow))
+		flags |= KVM_DIRTY_RING_POOL_OVERFLOW;
+
+	vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
+	vcpu->run->dirty_ring_pool.ring = ring;
+	vcpu->run->dirty_ring_pool.flags = flags;
+	trace_kvm_dirty_ring_exit(vcpu);
+	return true;
+}
+
+/* Resets @nr rings from @first on.  Under slots_lock. */
+static int pool_vm_reset(struct kvm_dirty_pool_vm *vm, u32 first, u32 nr,
+			 u32 *count)
+{
+	u32 i, done = 0;
+	int ret = 0;
+
+	lockdep_assert_held(&vm->kvm->slots_lock);
+
+	for (i = first; i < first + nr && !ret; i++)
+		ret = kvm_dirty_pool_reset(&vm->pool, vm->pool.rings[i], &done);
+
+	/*
+	 * Under the lock: a caller that finds its entries reset by another
+	 * may rely on the pages being protected when it returns.
+	 */
+	if (done)
+		kvm_flush_remote_tlbs(vm->kvm);
+
+	*count += done;
+	return ret;
+}
+
+/**
+ * kvm_dirty_ring_pool_reset_all - KVM_RESET_DIRTY_RINGS
+ * @kvm: the VM
+ *
+ * Userspace compares what it harvested with the number that it gets back, so a
+ * signal must not make that smaller: after the signal the call goes on where
+ * it stopped, and remembers what it had done until then.
+ *
+ * Context: Process context. Takes slots_lock.
+ * Return: the number of entries reset, or -ERESTARTNOINTR.
+ */
+int kvm_dirty_ring_pool_reset_all(struct kvm *kvm)
+{
+	struct kvm_dirty_pool_vm *vm = to_pool_vm(kvm->dirty_ring_pool);
+	u32 nr, count;
+	int ret;
+
+	mutex_lock(&kvm->slots_lock);
+	nr = smp_load_acquire(&vm->pool.nr_rings);
+	count = vm->reset_carry;
+	ret = pool_vm_reset(vm, 0, nr, &count);
+	vm->reset_carry = ret ? count : 0;
+	mutex_unlock(&kvm->slots_lock);
+
+	return ret ? -ERESTARTNOINTR : count;
+}
+
+static int pool_vm_reset_one(struct kvm_dirty_pool_vm *vm, unsigned long ring)
+{
+	u32 count = 0;
+	int ret;
+
+	if (ring >= smp_load_acquire(&vm->pool.nr_rings))
+		return -EINVAL;
+
+	mutex_lock(&vm->kvm->slots_lock);
+	ret = pool_vm_reset(vm, ring, 1, &count);
+	mutex_unlock(&vm->kvm->slots_lock);
+
+	return count ? count : ret;
+}
+
+static int pool_vm_set_policy(struct kvm_dirty_pool_vm *vm, void __user *argp)
+{
+	struct kvm_dirty_ring_policy policy;
+
+	if (copy_from_user(&policy, argp, sizeof(policy)))
+		return -EFAULT;
+	if (strnlen(policy.name, sizeof(policy.name)) == sizeof(policy.name))
+		return -EINVAL;
+
+	return kvm_dirty_pool_set_policy(&vm->pool, policy.name);
+}
+
+static int pool_vm_get_policy(struct kvm_dirty_pool_vm *vm, void __user *argp)
+{
+	struct kvm_dirty_ring_policy policy;
+
+	kvm_dirty_pool_get_policy(&vm->pool, policy.name);
+	return copy_to_user(argp, &policy, sizeof(policy)) ? -EFAULT : 0;
+}
+
+static int pool_vm_set_eventfd(struct kvm_dirty_pool_vm *vm, void __user *argp)
+{
+	struct kvm_dirty_ring_pool_eventfd args;
+	struct eventfd_ctx *new = NULL, *old;
+
+	if (copy_from_user(&args, argp, sizeof(args)))
+		return -EFAULT;
+	if (args.flags)
+		return -EINVAL;
+
+	if (args.fd != -1) {
+		new = eventfd_ctx_fdget(args.fd);
+		if (IS_ERR(new))
+			return PTR_ERR(new);
+	}
+
+	mutex_lock(&vm->kvm->lock);
+	old = rcu_replace_pointer(vm->eventfd, new,
+				  lockdep_is_held(&vm->kvm->lock));
+	mutex_unlock(&vm->kvm->lock);
+
+	if (old) {
+		/* Pairs with the read side in pool_vm_work(). */
+		synchronize_rcu();
+		eventfd_ctx_put(old);
+	}
+	return 0;
+}
+
+/* Marks for KVM_MARK_DIRTY what takes no more than a moment. */
+static int pool_vm_mark_some(struct kvm_dirty_pool_vm *vm,
+			     struct kvm_mark_dirty *args)
+{
+	u32 nr_as = kvm_arch_nr_memslot_as_ids(vm->kvm);
+	u32 as_id = args->slot >> 16;
+	u16 id = args->slot;
+	struct kvm_memory_slot *memslot;
+	u64 nr, marked;
+
+	if (as_id >= nr_as || id >= KVM_USER_MEM_SLOTS)
+		return -EINVAL;
+
+	as_id = array_index_nospec(as_id, nr_as);
+	memslot = id_to_memslot(__kvm_memslots(vm->kvm, as_id), id);
+	if (!memslot)
+		return -ENOENT;
+	if (args->first_page >= memslot->npages ||
+	    args->num_pages > memslot->npages - args->first_page)
+		return -EINVAL;
+	if (!kvm_slot_dirty_track_enabled(memslot))
+		return 0;
+
+	nr = min_t(u64, args->num_pages - args->marked,
+		   16 * KVM_DIRTY_POOL_BATCH);
+	marked = kvm_dirty_pool_mark(&vm->pool, &vm->pool.vm_user, args->slot,
+				     args->first_page + args->marked, nr,
+				     KVM_DIRTY_POOL_NORESERVE);
+	args->marked += marked;
+	if (marked < nr)
+		return -EAGAIN;
+	return args->marked < args->num_pages;
+}
+
+static int pool_vm_mark_dirty(struct kvm_dirty_pool_vm *vm,
+			      struct kvm_mark_dirty __user *argp)
+{
+	struct kvm_mark_dirty args;
+	int idx, ret;
+
+	if (copy_from_user(&args, argp, sizeof(args)))
+		return -EFAULT;
+	if (args.flags || !args.num_pages)
+		return -EINVAL;
+
+	args.marked = 0;
+	do {
+		if (signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+		cond_resched();
+		/* Anew each time: updates of memslots wait for us. */
+		idx = srcu_read_lock(&vm->kvm->srcu);
+		ret = pool_vm_mark_some(vm, &args);
+		srcu_read_unlock(&vm->kvm->srcu, idx);
+	} while (ret > 0);
+
+	if (put_user(args.marked, &argp->marked))
+		return -EFAULT;
+	/* A slot has less than 2^31 pages. */
+	return ret ? ret : args.marked;
+}
+
+static void pool_vm_count(struct kvm_dirty_ring_pool *pool,
+			  struct kvm_dirty_ring_pool_state *state)
+{
+	u32 nr = smp_load_acquire(&pool->nr_rings);
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		struct kvm_dirty_pool_ring *ring = pool->rings[i];
+
+		state->claims += READ_ONCE(ring->claims);
+		state->claim_retries += READ_ONCE(ring->retries);
+		state->reserve_claims += READ_ONCE(ring->reserve_claims);
+		state->parks += READ_ONCE(ring->parks);
+		state->drains += READ_ONCE(ring->drains);
+		state->pushed += READ_ONCE(ring->pushed);
+		state->moves += READ_ONCE(ring->moves);
+		if (atomic_read(&ring->word) & KVM_DIRTY_POOL_PARKED)
+			state->status |= KVM_DIRTY_RING_POOL_PARKED;
+	}
+	state->nr_rings = nr;
+	state->exhaustions = atomic64_read(&pool->exhaustions);
+	state->overflows = atomic64_read(&pool->overflows);
+}
+
+static int pool_vm_get_rings(struct kvm_dirty_ring_pool *pool, u32 nr,
+			     struct kvm_dirty_ring_state __user *argp)
+{
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		struct kvm_dirty_pool_ring *ring = pool->rings[i];
+		struct kvm_dirty_ring_state state = {
+			.vcpu_id = ring_to_vcpu(ring)->vcpu_id,
+			.state = atomic_read(&ring->word),
+			.used = kvm_dirty_pool_used(ring),
+			.soft_limit = ring->soft_limit,
+			.claims = READ_ONCE(ring->claims),
+			.pushed = READ_ONCE(ring->pushed),
+		};
+
+		if (copy_to_user(argp + i, &state, sizeof(state)))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+static int pool_vm_get_state(struct kvm_dirty_pool_vm *vm,
+			     struct kvm_dirty_ring_pool_state __user *argp)
+{
+	struct kvm_dirty_ring_pool *pool = &vm->pool;
+	struct kvm_dirty_ring_pool_state args, state = {};
+	int ret;
+
+	if (copy_from_user(&args, argp, sizeof(args)))
+		return -EFAULT;
+	if (args.flags & ~KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW ||
+	    memchr_inv(args.reserved, 0, sizeof(args.reserved)))
+		return -EINVAL;
+
+	pool_vm_count(pool, &state);
+	state.flags = args.flags;
+	state.rings = args.rings;
+	state.cap_flags = vm->cap_flags;
+	if (kvm_dirty_pool_exhausted(pool))
+		state.status |= KVM_DIRTY_RING_POOL_EXHAUSTED;
+	if (atomic_read(&pool->overflow))
+		state.status |= KVM_DIRTY_RING_POOL_OVERFLOW;
+
+	ret = pool_vm_get_rings(pool, min(args.nr_rings, state.nr_rings),
+				u64_to_user_ptr(args.rings));
+	if (ret)
+		return ret;
+	if (copy_to_user(argp, &state, sizeof(state)))
+		return -EFAULT;
+
+	/* Not before userspace was told. */
+	if ((args.flags & KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW) &&
+	    state.status & KVM_DIRTY_RING_POOL_OVERFLOW)
+		atomic_xchg(&pool->overflow, 0);
+	return 0;
+}
+
+/**
+ * kvm_dirty_ring_pool_ioctl - the VM ioctls of the pool
+ * @kvm: the VM
+ * @ioctl: one of them
+ * @arg: its argument
+ *
+ * Context: Process context, may sleep.
+ * Return: see Documentation/virt/kvm/dirty-ring-pool.rst; -EINVAL for a VM
+ * that has no pool.
+ */
+int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
+			      unsigned long arg)
+{
+	struct kvm_dirty_ring_pool *pool = smp_load_acquire(&kvm->dirty_ring_pool);
+	void __user *argp = (void __user *)arg;
+	struct kvm_dirty_pool_vm *vm;
+
+	if (!pool)
+		return -EINVAL;
+
+	vm = to_pool_vm(pool);
+	switch (ioctl) {
+	case KVM_RESET_DIRTY_RING:
+		return pool_vm_reset_one(vm, arg);
+	case KVM_SET_DIRTY_RING_POLICY:
+		return pool_vm_set_policy(vm, argp);
+	case KVM_GET_DIRTY_RING_POLICY:
+		return pool_vm_get_policy(vm, argp);
+	case KVM_DIRTY_RING_POOL_EVENTFD:
+		return pool_vm_set_eventfd(vm, argp);
+	case KVM_MARK_DIRTY:
+		return pool_vm_mark_dirty(vm, argp);
+	case KVM_GET_DIRTY_RING_POOL_STATE:
+		return pool_vm_get_state(vm, argp);
+	}
+	return -ENOTTY;
+}
+
+/**
+ * kvm_dirty_ring_pool_update_stats - bring the VM's statistics up to date
+ * @kvm: the VM
+ *
+ * The counters are the rings'; whoever reads kvm->stat calls this first.
+ *
+ * Context: Any but NMI.
+ */
+void kvm_dirty_ring_pool_update_stats(struct kvm *kvm)
+{
+	struct kvm_dirty_ring_pool *pool = smp_load_acquire(&kvm->dirty_ring_pool);
+	struct kvm_vm_stat_generic *stat = &kvm->stat.generic;
+	struct kvm_dirty_ring_pool_state state = {};
+
+	if (!pool)
+		return;
+
+	pool_vm_count(pool, &state);
+	stat->dirty_pool_claims = state.claims;
+	stat->dirty_pool_claim_retries = state.claim_retries;
+	stat->dirty_pool_reserve_claims = state.reserve_claims;
+	stat->dirty_pool_parks = state.parks;
+	stat->dirty_pool_drains = state.drains;
+	stat->dirty_pool_exhaustions = state.exhaustions;
+	stat->dirty_pool_overflows = state.overflows;
+	stat->dirty_pool_pushed = state.pushed;
+	stat->dirty_pool_moves = state.moves;
+}
