@@ -178,7 +178,7 @@ def figure(title, panels, names, kind, unit, x_label, labels=None, width=1080,
     panels: [(panel title, [x category], {name: [(value, low, high) or None]})]
     kind: "lines" or "bars"
     """
-    left, gap, above, below = 62, 46, 34, 46
+    left, gap, above, below = 62, 46, 62, 46
     lines = kind == "lines"
     probe = Svg(0, 0, "")
     foot = legend(probe, names, 0, 0, width - left, lines, labels)
@@ -187,9 +187,10 @@ def figure(title, panels, names, kind, unit, x_label, labels=None, width=1080,
     top = max((v[2] for _, _, series in panels for name in names
                for v in series.get(name, []) if v), default=0)
 
+    svg.text(8, 20, title, 15, weight="600")
     for i, (name, xs, series) in enumerate(panels):
         x = left + i * (panel_w + gap)
-        svg.text(x, 18, name, 14, weight="600")
+        svg.text(x, above - 14, name, 13.5, weight="600", color=SOFT)
         place = axes(svg, x, above, panel_w, height, top * 1.02,
                      unit if i == 0 else None)
         step = panel_w / max(len(xs), 1)
@@ -244,7 +245,7 @@ def stacked(title, rows, parts, unit, width=1080, colors=None):
     rows: [(label, [value of each part])]; parts: their names
     """
     colors = colors or ["#4c78a8", "#f2a65a", "#9aa0a6"]
-    left, right, above, row_h = 190, 90, 30, 26
+    left, right, above, row_h = 190, 90, 62, 26
     height = above + row_h * len(rows) + 50
     svg = Svg(width, height, title)
     marks = ticks(max((sum(v) for _, v in rows), default=0))
@@ -266,9 +267,10 @@ def stacked(title, rows, parts, unit, width=1080, colors=None):
             svg.rect(place(at), y + 3, place(at + value) - place(at), row_h - 8, color)
             at += value
         svg.text(place(at) + 6, y + 16, f"{at:,.0f}", 11.5, color=SOFT)
+    svg.text(8, 20, title, 15, weight="600")
     at = left
     for part, color in zip(parts, colors):
-        svg.rect(at, 4, 12, 12, color)
-        svg.text(at + 18, 14, part, 12.5)
+        svg.rect(at, 34, 12, 12, color)
+        svg.text(at + 18, 44, part, 12.5)
         at += 40 + 7.2 * len(part)
     return svg.render()

@@ -19,7 +19,7 @@ def rate(entry):
     v = entry["pages_per_s"]
     text = kilo(v["median"])
     if entry["runs"] > 1:
-        text += f" {v['min'] / 1000:.1f}..{v['max'] / 1000:.1f}"
+        text += f" ({v['min'] / 1000:.1f}..{v['max'] / 1000:.1f})"
     return text
 
 
