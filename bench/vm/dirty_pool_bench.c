@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "kvm_util.h"
+#include "processor.h"
 #include "test_util.h"
 
 #include "dirty_pool_bench.h"
@@ -209,6 +210,13 @@ static bool param_is_set(const char *path)
 	return read_param(path, buf, sizeof(buf)) && (buf[0] == 'Y' || buf[0] == '1');
 }
 
+/* The parameter alone says nothing where kvm_intel is there and not in use. */
+static bool has_pml(void)
+{
+	return host_cpu_is_intel &&
+	       param_is_set("/sys/module/kvm_intel/parameters/pml");
+}
+
 /*
  * Entries above the soft limit are KVM's, and as many as the processor's dirty
  * log (PML) has come on top of them.
@@ -217,7 +225,7 @@ static unsigned int default_ring_bytes(void)
 {
 	unsigned int rsvd = 64, bytes = getpagesize();
 
-	if (param_is_set("/sys/module/kvm_intel/parameters/pml"))
+	if (has_pml())
 		rsvd += 512;
 	while (bytes / sizeof(struct kvm_dirty_gfn) < 4 * rsvd)
 		bytes *= 2;
@@ -240,9 +248,7 @@ static void print_env(FILE *f)
 		uts.release, uts.version);
 	fprintf(f, "\"cpus\": %ld, \"vendor\": \"%s\", \"pml\": %s, ",
 		sysconf(_SC_NPROCESSORS_ONLN),
-		access("/sys/module/kvm_intel/parameters/pml", F_OK) ? "AMD" : "Intel",
-		param_is_set("/sys/module/kvm_intel/parameters/pml") ?
-		"true" : "false");
+		host_cpu_is_intel ? "Intel" : "AMD", has_pml() ? "true" : "false");
 	fprintf(f, "\"tdp_mmu\": %s, \"prefault\": %s, \"clocksource\": \"%s\", ",
 		param_is_set("/sys/module/kvm/parameters/tdp_mmu") ? "true" : "false",
 		kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY) ? "true" : "false", clock);
@@ -353,6 +359,11 @@ static bool select_cell(struct bench_cell *cell, unsigned int run, unsigned int 
 	cell->nr_vcpus = vcpus[i / nr_modes % nr_vcpus];
 	/* No mode comes always first. */
 	cell->mode = modes[(i + base.seed + run) % nr_modes];
+	/* More than there is room for in all rings. */
+	cell->pages = base.pages;
+	if (cell->workload == BENCH_BURST)
+		cell->pages = (cell->nr_vcpus + 1) * base.ring_bytes /
+			      sizeof(struct kvm_dirty_gfn);
 	return cell_makes_sense(cell);
 }
 
