@@ -85,7 +85,7 @@ struct kvm_dirty_pool_ring {
 	u64 reserve_claims;
 	u64 parks;
 	u64 drains;
-	struct mutex reset_lock;
+	struct mutex reset_lock; /* serialises resets of the ring */
 };
 
 /**
@@ -133,22 +133,36 @@ enum kvm_dirty_pool_event {
 };
 
 /**
+ * struct kvm_dirty_pool_run - neighbouring pages of a memslot
+ * @slot: as kvm_dirty_gfn::slot
+ * @offset: of the first page, as kvm_dirty_gfn::offset
+ * @mask: a bit for each page from @offset on; bit 0 is set
+ */
+struct kvm_dirty_pool_run {
+	u32 slot;
+	u64 offset;
+	unsigned long mask;
+};
+
+/**
  * struct kvm_dirty_pool_ops - what the pool asks of the VM that it belongs to
  * @notify: @ring was parked by @user, @user took a reserve claim of @ring, or
  *	a mark of @user was lost to the OVERFLOW state (@ring is NULL).  Called
  *	with preemption off and possibly under the run queue's lock: must not
  *	wake, signal or kick anyone directly
- * @protect: trap writes to the pages of @mask at @offset of memslot @slot
- *	again.  All three come from userspace and are to be validated.  Process
- *	context, under the ring's reset_lock
+ * @protect: trap writes to the pages of @nr runs again.  All that is in @runs
+ *	comes from userspace and is to be validated.  Process context, under the
+ *	ring's reset_lock
+ * @flush: flush the TLBs of all vCPUs.  Process context
  */
 struct kvm_dirty_pool_ops {
 	void (*notify)(struct kvm_dirty_ring_pool *pool,
 		       struct kvm_dirty_pool_user *user,
 		       struct kvm_dirty_pool_ring *ring,
 		       enum kvm_dirty_pool_event event);
-	void (*protect)(struct kvm_dirty_ring_pool *pool, u32 slot, u64 offset,
-			unsigned long mask);
+	void (*protect)(struct kvm_dirty_ring_pool *pool,
+			const struct kvm_dirty_pool_run *runs, u32 nr);
+	void (*flush)(struct kvm_dirty_ring_pool *pool);
 };
 
 /* The policy tries the user's last ring itself, by one compare-and-swap. */
@@ -205,6 +219,8 @@ struct kvm_dirty_pool_sched {
  * @overflow: sticky: a mark was lost, all memory is to be taken as dirty
  * @exhaustions: claims that found no FREE ring
  * @overflows: marks lost
+ * @resets: resets that have protected pages
+ * @flushed: what @resets was when a flush began that is done by now
  * @sched_lock: serialises switches of the policy
  */
 struct kvm_dirty_ring_pool {
@@ -221,7 +237,9 @@ struct kvm_dirty_ring_pool {
 	atomic_t overflow;
 	atomic64_t exhaustions;
 	atomic64_t overflows;
-	struct mutex sched_lock;
+	atomic_t resets;
+	atomic_t flushed;
+	struct mutex sched_lock; /* serialises switches of the policy */
 };
 
 /* dirty_ring_pool.c */
@@ -252,6 +270,7 @@ bool kvm_dirty_pool_exhausted(struct kvm_dirty_ring_pool *pool);
 u32 kvm_dirty_pool_next(struct kvm_dirty_ring_pool *pool, u32 from);
 int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
 			 struct kvm_dirty_pool_ring *ring, u32 *count);
+void kvm_dirty_pool_flush(struct kvm_dirty_ring_pool *pool);
 
 static inline void kvm_dirty_pool_user_init(struct kvm_dirty_pool_user *user,
 					    u32 id)
@@ -261,6 +280,18 @@ static inline void kvm_dirty_pool_user_init(struct kvm_dirty_pool_user *user,
 	user->home = id == KVM_DIRTY_POOL_VM_USER ? 0 : id;
 	user->reserve = false;
 	user->exit_ring = 0;
+}
+
+/**
+ * kvm_dirty_pool_nr_rings - the number of rings in the pool
+ * @pool: the pool
+ *
+ * Rings below this number may be looked at, also while others join.
+ */
+static inline u32 kvm_dirty_pool_nr_rings(const struct kvm_dirty_ring_pool *pool)
+{
+	/* Pairs with the release in kvm_dirty_pool_add(): the ring is there. */
+	return smp_load_acquire(&pool->nr_rings);
 }
 
 /**

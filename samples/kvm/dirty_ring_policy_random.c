@@ -50,17 +50,17 @@ static struct kvm_dirty_pool_policy random_policy = {
 	.pick		= random_pick,
 };
 
-static int __init random_init(void)
+static int __init policy_random_init(void)
 {
 	return kvm_dirty_pool_policy_register(&random_policy);
 }
-module_init(random_init);
+module_init(policy_random_init);
 
-static void __exit random_exit(void)
+static void __exit policy_random_exit(void)
 {
 	kvm_dirty_pool_policy_unregister(&random_policy);
 }
-module_exit(random_exit);
+module_exit(policy_random_exit);
 
 MODULE_DESCRIPTION("Random choice among the rings of a KVM dirty ring pool");
 MODULE_LICENSE("GPL");

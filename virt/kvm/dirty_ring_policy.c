@@ -116,14 +116,14 @@ static void *pool_lru_create(u32 max_rings)
 	return lru;
 }
 
-/*
- * The ring is off the queue.  Order that before the claim of the ring: if the
- * claim fails, whoever has the ring now sees @queued clear when it returns it
- * and queues it.  Pairs with pool_queue_once().
- */
 static void pool_dequeued(unsigned long *queued, u32 ring)
 {
 	clear_bit(ring, queued);
+	/*
+	 * The ring is off the queue.  Order that before the claim of the ring:
+	 * if the claim fails, whoever has the ring now sees @queued clear when
+	 * it returns it, and queues it.  Pairs with pool_queue_once().
+	 */
 	smp_mb__after_atomic();
 }
 
@@ -269,9 +269,11 @@ static struct kvm_dirty_pool_policy pool_mru = {
  */
 static DEFINE_MUTEX(policy_lock);
 static LIST_HEAD(policy_list);
+
 static struct kvm_dirty_pool_policy *const policy_builtin[] = {
 	&pool_last_used, &pool_round_robin, &pool_lru, &pool_mru,
 };
+
 static const struct kvm_dirty_pool_policy *policy_default = &pool_last_used;
 
 static const struct kvm_dirty_pool_policy *policy_find(const char *name)

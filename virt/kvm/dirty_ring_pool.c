@@ -45,7 +45,7 @@
  * run with preemption off and push at most KVM_DIRTY_POOL_BATCH entries, so
  * this is only reached if none of them runs at all, for tens of milliseconds.
  */
-#define POOL_TRIES_BUSY		(1U << 18)
+#define POOL_TRIES_BUSY		BIT(18)
 
 /**
  * kvm_dirty_pool_next - the next ring that is not parked
@@ -307,8 +307,7 @@ static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
 	u32 tries;
 
 	for (tries = 0; tries < POOL_TRIES_BUSY; tries++) {
-		/* Pairs with kvm_dirty_pool_add(): the rings are there. */
-		u32 nr = smp_load_acquire(&pool->nr_rings);
+		u32 nr = kvm_dirty_pool_nr_rings(pool);
 		int ret;
 
 		if (pool_search(pool, sched, user, nr, &failed, claim)) {
@@ -545,28 +544,32 @@ bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
 	return false;
 }
 
-/* Neighbouring pages of one slot, not yet protected. */
-struct pool_run {
-	u32 slot;
-	u64 offset;
-	unsigned long mask;
+/*
+ * Runs of pages that were reset but not protected yet.  As many as are worth
+ * taking mmu_lock for, and fit on the stack.
+ */
+#define POOL_RUNS		32
+
+struct pool_runs {
+	u32 nr;
+	struct kvm_dirty_pool_run run[POOL_RUNS];
 };
 
-static void pool_run_flush(struct kvm_dirty_ring_pool *pool,
-			   struct pool_run *run)
+static void pool_runs_flush(struct kvm_dirty_ring_pool *pool,
+			    struct pool_runs *runs)
 {
-	if (run->mask)
-		pool->ops->protect(pool, run->slot, run->offset, run->mask);
-	run->mask = 0;
+	if (runs->nr)
+		pool->ops->protect(pool, runs->run, runs->nr);
+	runs->nr = 0;
 }
 
 /* Join a page to @run, which a scan does in either direction. */
-static bool pool_run_join(struct pool_run *run, u32 slot, u64 offset)
+static bool pool_run_join(struct kvm_dirty_pool_run *run, u32 slot, u64 offset)
 {
 	u64 up = offset - run->offset;
 	u64 down = run->offset - offset;
 
-	if (!run->mask || slot != run->slot)
+	if (slot != run->slot)
 		return false;
 
 	if (up < BITS_PER_LONG) {
@@ -584,6 +587,25 @@ static bool pool_run_join(struct pool_run *run, u32 slot, u64 offset)
 	return false;
 }
 
+static void pool_runs_add(struct kvm_dirty_ring_pool *pool,
+			  struct pool_runs *runs, u32 slot, u64 offset)
+{
+	struct kvm_dirty_pool_run *run;
+
+	if (runs->nr && pool_run_join(&runs->run[runs->nr - 1], slot, offset))
+		return;
+
+	if (runs->nr == POOL_RUNS) {
+		pool_runs_flush(pool, runs);
+		cond_resched();
+	}
+
+	run = &runs->run[runs->nr++];
+	run->slot = slot;
+	run->offset = offset;
+	run->mask = 1;
+}
+
 /**
  * kvm_dirty_pool_reset - take back the harvested entries of one ring
  * @pool: the pool
@@ -595,28 +617,30 @@ static bool pool_run_join(struct pool_run *run, u32 slot, u64 offset)
  * cannot keep it busy, whatever it writes.  The ring is freed if it is parked
  * and empty then.
  *
- * Context: Process context, may sleep. Takes the ring's reset_lock. The caller
- * flushes TLBs afterwards if @count was increased, before userspace is told
- * that the call is done.
+ * Different rings are reset in parallel; of two resets of the same ring the
+ * second waits.  The pages are protected when this returns, but not flushed
+ * from TLBs: see kvm_dirty_pool_flush().
+ *
+ * Context: Process context, may sleep. Takes the ring's reset_lock.
  * Return: 0, or -EINTR if a signal is pending; @count is valid either way.
  */
 int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
 			 struct kvm_dirty_pool_ring *ring, u32 *count)
 {
-	struct pool_run run = {};
-	u32 index, end;
+	struct pool_runs runs = { .nr = 0 };
+	u32 index, first, end;
 	int ret = 0;
 
 	mutex_lock(&ring->reset_lock);
 
-	index = ring->reset_index;
+	first = ring->reset_index;
 	/*
 	 * An entry that userspace saw was pushed below this index: it was
 	 * written before the entry's flags, in kvm_dirty_pool_push().
 	 */
 	end = READ_ONCE(ring->dirty_index);
 
-	for (; index != end; index++) {
+	for (index = first; index != end; index++) {
 		struct kvm_dirty_gfn *entry = &ring->gfns[index & ring->mask];
 		u64 offset;
 		u32 slot;
@@ -640,22 +664,52 @@ int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
 		 * kvm_dirty_pool_return() and kvm_dirty_pool_used().
 		 */
 		smp_store_release(&ring->reset_index, index + 1);
-		(*count)++;
 
-		if (!pool_run_join(&run, slot, offset)) {
-			pool_run_flush(pool, &run);
-			run.slot = slot;
-			run.offset = offset;
-			run.mask = 1;
-			cond_resched();
-		}
+		pool_runs_add(pool, &runs, slot, offset);
 	}
 
-	pool_run_flush(pool, &run);
+	pool_runs_flush(pool, &runs);
+	if (index != first) {
+		/*
+		 * After the pages were protected, before the lock is dropped:
+		 * who resets the ring next sees that a flush is due.  Pairs
+		 * with kvm_dirty_pool_flush().
+		 */
+		atomic_inc_return_release(&pool->resets);
+		*count += index - first;
+	}
 	pool_settle_reset(pool, ring);
 
 	mutex_unlock(&ring->reset_lock);
 	return ret;
+}
+
+/**
+ * kvm_dirty_pool_flush - flush TLBs, if a reset made that necessary
+ * @pool: the pool
+ *
+ * To be called after kvm_dirty_pool_reset(), of one ring or many, also if no
+ * entry was taken back: it may have been another thread that took the caller's
+ * entries, and has not flushed yet.  The caller's pages have to be trapped
+ * when its call is done, whoever did it.
+ *
+ * Context: Process context, may sleep.
+ */
+void kvm_dirty_pool_flush(struct kvm_dirty_ring_pool *pool)
+{
+	/* Pairs with kvm_dirty_pool_reset(): these resets have protected. */
+	int resets = atomic_read_acquire(&pool->resets);
+	/* Pairs with the release below: these flushes are done. */
+	int flushed = atomic_read_acquire(&pool->flushed);
+
+	if (resets - flushed <= 0)
+		return;
+
+	pool->ops->flush(pool);
+
+	while (resets - flushed > 0 &&
+	       !atomic_try_cmpxchg_release(&pool->flushed, &flushed, resets))
+		;
 }
 
 static struct kvm_dirty_pool_sched *pool_sched_create(const char *name, u32 max)
@@ -699,8 +753,7 @@ static void pool_sched_destroy(struct kvm_dirty_pool_sched *sched)
 static void pool_sched_seed(struct kvm_dirty_ring_pool *pool,
 			    const struct kvm_dirty_pool_sched *sched)
 {
-	/* Pairs with kvm_dirty_pool_add(). */
-	u32 nr = smp_load_acquire(&pool->nr_rings);
+	u32 nr = kvm_dirty_pool_nr_rings(pool);
 	u32 i;
 
 	if (!sched->policy->put)
@@ -803,7 +856,7 @@ void kvm_dirty_pool_add(struct kvm_dirty_ring_pool *pool,
 
 	ring->index = pool->nr_rings;
 	pool->rings[ring->index] = ring;
-	/* Pairs with the acquires of nr_rings: the ring is there. */
+	/* Pairs with the acquire in kvm_dirty_pool_nr_rings(). */
 	smp_store_release(&pool->nr_rings, ring->index + 1);
 	set_bit(ring->index, pool->avail);
 

@@ -24,7 +24,7 @@
  * @kvm: the VM
  * @cap_flags: KVM_DIRTY_RING_POOL_*, as enabled
  * @reset_carry: entries reset by a KVM_RESET_DIRTY_RINGS that a signal
- *	interrupted, under slots_lock
+ *	interrupted
  * @work: sends what may not be sent from where pages are marked
  * @eventfd: signalled when a ring is parked and at overflow; under RCU,
  *	written under kvm->lock
@@ -34,7 +34,7 @@ struct kvm_dirty_pool_vm {
 	struct kvm_dirty_ring_pool pool;
 	struct kvm *kvm;
 	u32 cap_flags;
-	u32 reset_carry;
+	atomic_t reset_carry;
 	struct irq_work work;
 	struct eventfd_ctx __rcu *eventfd;
 	unsigned long *kick;
@@ -72,6 +72,12 @@ module_param_cb(dirty_ring_policy, &policy_param_ops, NULL, 0644);
 MODULE_PARM_DESC(dirty_ring_policy,
 		 "Policy of new dirty ring pools, by name");
 
+static struct kvm_dirty_ring_pool *kvm_to_pool(struct kvm *kvm)
+{
+	/* Pairs with the release in kvm_dirty_ring_pool_create(). */
+	return smp_load_acquire(&kvm->dirty_ring_pool);
+}
+
 static struct kvm_dirty_pool_vm *to_pool_vm(struct kvm_dirty_ring_pool *pool)
 {
 	return container_of(pool, struct kvm_dirty_pool_vm, pool);
@@ -86,7 +92,7 @@ static void pool_vm_work(struct irq_work *work)
 {
 	struct kvm_dirty_pool_vm *vm =
 		container_of(work, struct kvm_dirty_pool_vm, work);
-	u32 nr = smp_load_acquire(&vm->pool.nr_rings);
+	u32 nr = kvm_dirty_pool_nr_rings(&vm->pool);
 	struct eventfd_ctx *eventfd;
 	u32 i;
 
@@ -141,33 +147,55 @@ static void pool_vm_notify(struct kvm_dirty_ring_pool *pool,
 	irq_work_queue(&vm->work);
 }
 
-/* Everything but the pool comes from userspace. */
-static void pool_vm_protect(struct kvm_dirty_ring_pool *pool, u32 slot,
-			    u64 offset, unsigned long mask)
+/* The memslot of a slot number that comes from userspace.  Under SRCU. */
+static struct kvm_memory_slot *pool_vm_memslot(struct kvm *kvm, u32 slot)
 {
-	struct kvm *kvm = to_pool_vm(pool)->kvm;
 	u32 nr_as = kvm_arch_nr_memslot_as_ids(kvm);
 	u32 as_id = slot >> 16;
-	struct kvm_memory_slot *memslot;
 	u16 id = slot;
 
 	if (as_id >= nr_as || id >= KVM_USER_MEM_SLOTS)
-		return;
+		return ERR_PTR(-EINVAL);
 
 	as_id = array_index_nospec(as_id, nr_as);
-	memslot = id_to_memslot(__kvm_memslots(kvm, as_id), id);
-	if (!memslot || offset >= memslot->npages ||
-	    offset + __fls(mask) >= memslot->npages)
-		return;
+	return id_to_memslot(__kvm_memslots(kvm, as_id), id) ?: ERR_PTR(-ENOENT);
+}
 
+static void pool_vm_protect(struct kvm_dirty_ring_pool *pool,
+			    const struct kvm_dirty_pool_run *runs, u32 nr)
+{
+	struct kvm *kvm = to_pool_vm(pool)->kvm;
+	struct kvm_memory_slot *memslot;
+	u32 i;
+	int idx;
+
+	idx = srcu_read_lock(&kvm->srcu);
 	KVM_MMU_LOCK(kvm);
-	kvm_arch_mmu_enable_log_dirty_pt_masked(kvm, memslot, offset, mask);
+
+	for (i = 0; i < nr; i++) {
+		u64 offset = runs[i].offset;
+
+		memslot = pool_vm_memslot(kvm, runs[i].slot);
+		if (IS_ERR(memslot) || offset >= memslot->npages ||
+		    __fls(runs[i].mask) >= memslot->npages - offset)
+			continue;
+		kvm_arch_mmu_enable_log_dirty_pt_masked(kvm, memslot, offset,
+							runs[i].mask);
+	}
+
 	KVM_MMU_UNLOCK(kvm);
+	srcu_read_unlock(&kvm->srcu, idx);
+}
+
+static void pool_vm_flush(struct kvm_dirty_ring_pool *pool)
+{
+	kvm_flush_remote_tlbs(to_pool_vm(pool)->kvm);
 }
 
 static const struct kvm_dirty_pool_ops pool_vm_ops = {
 	.notify = pool_vm_notify,
 	.protect = pool_vm_protect,
+	.flush = pool_vm_flush,
 };
 
 /**
@@ -241,7 +269,7 @@ int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap
 		return ret;
 	}
 
-	/* Pairs with the dependent loads of whoever marks without a vCPU. */
+	/* Pairs with kvm_to_pool(), and the dependent loads of who marks. */
 	smp_store_release(&kvm->dirty_ring_pool, &vm->pool);
 	return 0;
 }
@@ -374,29 +402,6 @@ bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
 	return true;
 }
 
-/* Resets @nr rings from @first on.  Under slots_lock. */
-static int pool_vm_reset(struct kvm_dirty_pool_vm *vm, u32 first, u32 nr,
-			 u32 *count)
-{
-	u32 i, done = 0;
-	int ret = 0;
-
-	lockdep_assert_held(&vm->kvm->slots_lock);
-
-	for (i = first; i < first + nr && !ret; i++)
-		ret = kvm_dirty_pool_reset(&vm->pool, vm->pool.rings[i], &done);
-
-	/*
-	 * Under the lock: a caller that finds its entries reset by another
-	 * may rely on the pages being protected when it returns.
-	 */
-	if (done)
-		kvm_flush_remote_tlbs(vm->kvm);
-
-	*count += done;
-	return ret;
-}
-
 /**
  * kvm_dirty_ring_pool_reset_all - KVM_RESET_DIRTY_RINGS
  * @kvm: the VM
@@ -405,36 +410,39 @@ static int pool_vm_reset(struct kvm_dirty_pool_vm *vm, u32 first, u32 nr,
  * signal must not make that smaller: after the signal the call goes on where
  * it stopped, and remembers what it had done until then.
  *
- * Context: Process context. Takes slots_lock.
+ * Context: Process context. Rings may be reset concurrently.
  * Return: the number of entries reset, or -ERESTARTNOINTR.
  */
 int kvm_dirty_ring_pool_reset_all(struct kvm *kvm)
 {
 	struct kvm_dirty_pool_vm *vm = to_pool_vm(kvm->dirty_ring_pool);
-	u32 nr, count;
-	int ret;
+	u32 nr = kvm_dirty_pool_nr_rings(&vm->pool);
+	u32 i, count = atomic_xchg(&vm->reset_carry, 0);
+	int ret = 0;
 
-	mutex_lock(&kvm->slots_lock);
-	nr = smp_load_acquire(&vm->pool.nr_rings);
-	count = vm->reset_carry;
-	ret = pool_vm_reset(vm, 0, nr, &count);
-	vm->reset_carry = ret ? count : 0;
-	mutex_unlock(&kvm->slots_lock);
+	for (i = 0; i < nr && !ret; i++)
+		ret = kvm_dirty_pool_reset(&vm->pool, vm->pool.rings[i], &count);
+	kvm_dirty_pool_flush(&vm->pool);
 
-	return ret ? -ERESTARTNOINTR : count;
+	if (!ret)
+		return count;
+
+	atomic_add(count, &vm->reset_carry);
+	return -ERESTARTNOINTR;
 }
 
 static int pool_vm_reset_one(struct kvm_dirty_pool_vm *vm, unsigned long ring)
 {
+	u32 nr = kvm_dirty_pool_nr_rings(&vm->pool);
 	u32 count = 0;
 	int ret;
 
-	if (ring >= smp_load_acquire(&vm->pool.nr_rings))
+	if (ring >= nr)
 		return -EINVAL;
 
-	mutex_lock(&vm->kvm->slots_lock);
-	ret = pool_vm_reset(vm, ring, 1, &count);
-	mutex_unlock(&vm->kvm->slots_lock);
+	ring = array_index_nospec(ring, nr);
+	ret = kvm_dirty_pool_reset(&vm->pool, vm->pool.rings[ring], &count);
+	kvm_dirty_pool_flush(&vm->pool);
 
 	return count ? count : ret;
 }
@@ -492,19 +500,12 @@ static int pool_vm_set_eventfd(struct kvm_dirty_pool_vm *vm, void __user *argp)
 static int pool_vm_mark_some(struct kvm_dirty_pool_vm *vm,
 			     struct kvm_mark_dirty *args)
 {
-	u32 nr_as = kvm_arch_nr_memslot_as_ids(vm->kvm);
-	u32 as_id = args->slot >> 16;
-	u16 id = args->slot;
 	struct kvm_memory_slot *memslot;
 	u64 nr, marked;
 
-	if (as_id >= nr_as || id >= KVM_USER_MEM_SLOTS)
-		return -EINVAL;
-
-	as_id = array_index_nospec(as_id, nr_as);
-	memslot = id_to_memslot(__kvm_memslots(vm->kvm, as_id), id);
-	if (!memslot)
-		return -ENOENT;
+	memslot = pool_vm_memslot(vm->kvm, args->slot);
+	if (IS_ERR(memslot))
+		return PTR_ERR(memslot);
 	if (args->first_page >= memslot->npages ||
 	    args->num_pages > memslot->npages - args->first_page)
 		return -EINVAL;
@@ -555,7 +556,7 @@ static int pool_vm_mark_dirty(struct kvm_dirty_pool_vm *vm,
 static void pool_vm_count(struct kvm_dirty_ring_pool *pool,
 			  struct kvm_dirty_ring_pool_state *state)
 {
-	u32 nr = smp_load_acquire(&pool->nr_rings);
+	u32 nr = kvm_dirty_pool_nr_rings(pool);
 	u32 i;
 
 	for (i = 0; i < nr; i++) {
@@ -647,7 +648,7 @@ static int pool_vm_get_state(struct kvm_dirty_pool_vm *vm,
 int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
 			      unsigned long arg)
 {
-	struct kvm_dirty_ring_pool *pool = smp_load_acquire(&kvm->dirty_ring_pool);
+	struct kvm_dirty_ring_pool *pool = kvm_to_pool(kvm);
 	void __user *argp = (void __user *)arg;
 	struct kvm_dirty_pool_vm *vm;
 
@@ -682,7 +683,7 @@ int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
  */
 void kvm_dirty_ring_pool_update_stats(struct kvm *kvm)
 {
-	struct kvm_dirty_ring_pool *pool = smp_load_acquire(&kvm->dirty_ring_pool);
+	struct kvm_dirty_ring_pool *pool = kvm_to_pool(kvm);
 	struct kvm_vm_stat_generic *stat = &kvm->stat.generic;
 	struct kvm_dirty_ring_pool_state state = {};
 
