@@ -93,7 +93,8 @@ struct kvm_dirty_pool_ring {
  * @last: the ring claimed last; a hint, may be NULL
  * @id: distinguishes users in the count of ring moves
  * @home: where the search for a reserve starts, the vCPU's own share of it
- * @reserve: a reserve was used and the gate not passed since
+ * @reserve: a reserve was used, or would have been but for lack of room, and
+ *	the gate was not passed since
  * @exit_ring: index + 1 of a parked ring that the vCPU has yet to report
  */
 struct kvm_dirty_pool_user {

@@ -452,15 +452,17 @@ void kvm_dirty_pool_return(struct kvm_dirty_ring_pool *pool,
 		sched->policy->put(sched->data, ring->index);
 }
 
-/* Nobody may miss this, and nothing can be done but to say so. */
+/*
+ * Nothing can be done but to say so, and to keep a vCPU out of the guest until
+ * there is room again.
+ */
 static void pool_overflow(struct kvm_dirty_ring_pool *pool,
 			  struct kvm_dirty_pool_user *user, u32 slot,
 			  u64 offset, u64 nr)
 {
 	atomic64_add(nr, &pool->overflows);
 	trace_kvm_dirty_pool_overflow(pool, user->id, slot, offset, nr);
-	/* Order the lost mark's page before the flag; pairs with the xchg. */
-	smp_mb__before_atomic();
+	user->reserve = true;
 	atomic_set(&pool->overflow, 1);
 	pool->ops->notify(pool, user, NULL, KVM_DIRTY_POOL_EV_OVERFLOW);
 }

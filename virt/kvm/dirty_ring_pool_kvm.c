@@ -23,6 +23,7 @@
  * @pool: what kvm->dirty_ring_pool points to
  * @kvm: the VM
  * @cap_flags: KVM_DIRTY_RING_POOL_*, as enabled
+ * @forced: userspace asked for per-vCPU rings
  * @reset_carry: entries reset by a KVM_RESET_DIRTY_RINGS that a signal
  *	interrupted
  * @work: sends what may not be sent from where pages are marked
@@ -34,6 +35,7 @@ struct kvm_dirty_pool_vm {
 	struct kvm_dirty_ring_pool pool;
 	struct kvm *kvm;
 	u32 cap_flags;
+	bool forced;
 	atomic_t reset_carry;
 	struct irq_work work;
 	struct eventfd_ctx __rcu *eventfd;
@@ -47,9 +49,9 @@ MODULE_PARM_DESC(dirty_ring_pool,
 
 static int policy_param_set(const char *val, const struct kernel_param *kp)
 {
-	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
-
 	/* sysfs hands over the newline of an echo. */
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX + 1];
+
 	if (strscpy(name, val, sizeof(name)) < 0)
 		return -ENOENT;
 	return kvm_dirty_pool_policy_set_default(strim(name));
@@ -102,6 +104,11 @@ static void pool_vm_work(struct irq_work *work)
 		eventfd_signal(eventfd);
 	rcu_read_unlock();
 
+	/* A VMM that did not ask for a pool knows nothing of OVERFLOW. */
+	if (vm->forced && atomic_read(&vm->pool.overflow))
+		pr_warn_ratelimited("kvm: %s: dirty ring pool overflow, dirty pages were lost: drain the rings more often, or unset kvm.dirty_ring_pool\n",
+				    vm->kvm->stats_id);
+
 	for_each_set_bit(i, vm->kick, nr) {
 		if (test_and_clear_bit(i, vm->kick))
 			kvm_vcpu_kick(ring_to_vcpu(vm->pool.rings[i]));
@@ -141,6 +148,8 @@ static void pool_vm_notify(struct kvm_dirty_ring_pool *pool,
 		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
 		break;
 	case KVM_DIRTY_POOL_EV_OVERFLOW:
+		if (vcpu)
+			kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
 		break;
 	}
 
@@ -257,6 +266,8 @@ int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap
 	init_irq_work(&vm->work, pool_vm_work);
 	if (cap->cap == KVM_CAP_DIRTY_LOG_RING_POOL)
 		vm->cap_flags = cap->args[1];
+	else
+		vm->forced = true;
 
 	ret = -ENOMEM;
 	vm->kick = bitmap_zalloc(kvm->max_vcpus, GFP_KERNEL_ACCOUNT);
@@ -278,8 +289,9 @@ int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap
  * kvm_dirty_ring_pool_destroy - take a VM's pool away
  * @kvm: the VM, which nobody has a reference to any more
  *
- * Called first when a VM is destroyed, while there are vCPUs to be kicked.
- * What is marked after this is not for anyone to harvest.
+ * Called early when a VM is destroyed: after it left the list of VMs, whose
+ * statistics are read, and while there still are vCPUs to be kicked.  What is
+ * marked after this is not for anyone to harvest.
  *
  * Context: Process context, may sleep.
  */
@@ -402,6 +414,35 @@ bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
 	return true;
 }
 
+/*
+ * Resets need no lock but the rings', with one exception: splitting huge pages
+ * of a VM that has KVM_DIRTY_LOG_INITIALLY_SET uses a cache under slots_lock.
+ */
+static bool pool_vm_lock_slots(struct kvm *kvm)
+{
+	if (!kvm_dirty_log_manual_protect_and_init_set(kvm))
+		return false;
+
+	mutex_lock(&kvm->slots_lock);
+	return true;
+}
+
+static int pool_vm_reset(struct kvm_dirty_pool_vm *vm, u32 first, u32 end,
+			 u32 *count)
+{
+	bool locked = pool_vm_lock_slots(vm->kvm);
+	int ret = 0;
+	u32 i;
+
+	for (i = first; i < end && !ret; i++)
+		ret = kvm_dirty_pool_reset(&vm->pool, vm->pool.rings[i], count);
+	kvm_dirty_pool_flush(&vm->pool);
+
+	if (locked)
+		mutex_unlock(&vm->kvm->slots_lock);
+	return ret;
+}
+
 /**
  * kvm_dirty_ring_pool_reset_all - KVM_RESET_DIRTY_RINGS
  * @kvm: the VM
@@ -417,13 +458,10 @@ int kvm_dirty_ring_pool_reset_all(struct kvm *kvm)
 {
 	struct kvm_dirty_pool_vm *vm = to_pool_vm(kvm->dirty_ring_pool);
 	u32 nr = kvm_dirty_pool_nr_rings(&vm->pool);
-	u32 i, count = atomic_xchg(&vm->reset_carry, 0);
-	int ret = 0;
+	u32 count = atomic_xchg(&vm->reset_carry, 0);
+	int ret;
 
-	for (i = 0; i < nr && !ret; i++)
-		ret = kvm_dirty_pool_reset(&vm->pool, vm->pool.rings[i], &count);
-	kvm_dirty_pool_flush(&vm->pool);
-
+	ret = pool_vm_reset(vm, 0, nr, &count);
 	if (!ret)
 		return count;
 
@@ -441,8 +479,7 @@ static int pool_vm_reset_one(struct kvm_dirty_pool_vm *vm, unsigned long ring)
 		return -EINVAL;
 
 	ring = array_index_nospec(ring, nr);
-	ret = kvm_dirty_pool_reset(&vm->pool, vm->pool.rings[ring], &count);
-	kvm_dirty_pool_flush(&vm->pool);
+	ret = pool_vm_reset(vm, ring, ring + 1, &count);
 
 	return count ? count : ret;
 }
