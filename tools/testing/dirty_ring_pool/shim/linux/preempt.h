@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A section with preemption off is an RCU read side critical section, in the
+ * kernel as in here.  Each thread calls drp_thread_begin() before its first
+ * and drp_thread_end() after its last.
+ */
+#ifndef SHIM_PREEMPT_H
+#define SHIM_PREEMPT_H
+
+#include <linux/export.h>
+#include <linux/types.h>
+
+#ifdef DRP_SCHED
+
+void preempt_disable(void);
+void preempt_enable(void);
+void synchronize_rcu(void);
+
+#else
+
+#ifndef _LGPL_SOURCE
+#define _LGPL_SOURCE	/* inline */
+#endif
+#include <urcu/urcu-memb.h>
+/* Ours go through the access macros. */
+#undef rcu_dereference
+#undef rcu_assign_pointer
+#undef synchronize_rcu
+
+static inline void drp_thread_begin(void)
+{
+	urcu_memb_register_thread();
+}
+
+static inline void drp_thread_end(void)
+{
+	urcu_memb_unregister_thread();
+}
+
+#ifdef __SANITIZE_THREAD__
+/* liburcu is not instrumented: tell what a grace period waits for. */
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+extern char drp_grace_period;
+#define drp_rcu_acquire()	__tsan_acquire(&drp_grace_period)
+#define drp_rcu_release()	__tsan_release(&drp_grace_period)
+#else
+#define drp_rcu_acquire()	do { } while (0)
+#define drp_rcu_release()	do { } while (0)
+#endif
+
+static __always_inline void preempt_disable(void)
+{
+	urcu_memb_read_lock();
+}
+
+static __always_inline void preempt_enable(void)
+{
+	drp_rcu_release();
+	urcu_memb_read_unlock();
+}
+
+static inline void synchronize_rcu(void)
+{
+	urcu_memb_synchronize_rcu();
+	drp_rcu_acquire();
+}
+
+#endif
+
+#endif

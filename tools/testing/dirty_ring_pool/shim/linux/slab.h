@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef SHIM_SLAB_H
+#define SHIM_SLAB_H
+
+#include <stdlib.h>
+#include <string.h>
+#include <linux/cache.h>
+
+#define GFP_KERNEL		0
+#define GFP_KERNEL_ACCOUNT	0
+
+/* Allocations to come until one fails; 0: none does. */
+extern unsigned long drp_alloc_fail;
+
+/* Cache line aligned, as a kernel allocation of this size or more is. */
+static inline void *kzalloc(size_t size, int gfp)
+{
+	void *p;
+
+	if (drp_alloc_fail && !--drp_alloc_fail)
+		return NULL;
+
+	size = (size + SMP_CACHE_BYTES - 1) & -(size_t)SMP_CACHE_BYTES;
+	p = aligned_alloc(SMP_CACHE_BYTES, size);
+	return p ? memset(p, 0, size) : p;
+}
+
+#define kvcalloc(n, size, gfp)	kzalloc((size_t)(n) * (size), gfp)
+#define kfree(p)		free((void *)(p))
+#define kvfree(p)		kfree(p)
+
+#endif

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the shims keep: to be linked by whoever uses them. */
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+unsigned long drp_alloc_fail;
+__thread unsigned int drp_signal_after;
+#ifdef __SANITIZE_THREAD__
+char drp_grace_period;
+#endif
