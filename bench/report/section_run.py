@@ -41,7 +41,8 @@ def tile(big, small, bad=False):
             f"<span>{html.escape(small)}</span></div>")
 
 
-def tiles(summary):
+def tiles(data):
+    summary = data["summary"]
     lost = sum(e["lost"] for e in summary)
     writes = sum(e["writes"] for e in summary)
     out = [tile(f"{lost} lost", f"of {writes:,} pages that were written in "
@@ -68,6 +69,9 @@ def tiles(summary):
             out.append(tile(f"{a:,.0f} → {b:,.0f} pages",
                             f"that one of {n} vCPUs dirties before it must stop, nobody "
                             f"harvesting: per-vCPU rings → {rundata.label(best['mode'])}"))
+    if data["meta"].get("exit", "0") != "0":
+        out.insert(0, tile("The run failed", f"with exit code {data['meta']['exit']}; what it "
+                           "measured until then is below", True))
     return f"<div class='tiles'>{''.join(out)}</div>"
 
 
@@ -256,7 +260,7 @@ def tables(summary):
 
 def section(data, figure):
     summary = data["summary"]
-    return (tiles(summary) + figures(data, figure) + method(data) + honesty(data) +
+    return (tiles(data) + figures(data, figure) + method(data) + honesty(data) +
             tables(summary) + machine(data) +
             "<p class='sub'>Every single measurement is in <code>run.json</code>, each "
             "figure in an <code>.svg</code> beside this page.</p>")

@@ -115,4 +115,7 @@ def text(data):
             "times rings: pages/s over that of per-vCPU rings in the same round; "
             "stood still: between a ring-full exit and the next entry",
             f"pages written: {writes}, pages lost: {lost}"]
+    if data["meta"].get("exit", "0") != "0":
+        out.append(f"THE RUN FAILED with exit code {data['meta']['exit']}: "
+                   "what it measured until then is above")
     return "\n".join(out)

@@ -403,7 +403,8 @@ static void vcpu_ring_full(struct bench_vcpu *v)
 
 static void vcpu_pass(struct bench_vcpu *v)
 {
-	bool burst = v->bench->cell->workload == BENCH_BURST;
+	const struct bench_cell *cell = v->bench->cell;
+	bool burst = cell->workload == BENCH_BURST;
 	struct ucall uc;
 
 	v->start_ns = now_ns();
@@ -425,7 +426,9 @@ static void vcpu_pass(struct bench_vcpu *v)
 			REPORT_GUEST_ASSERT(uc);
 			break;
 		default:
-			TEST_FAIL("vCPU %u: unexpected exit: %s", v->vcpu->id,
+			TEST_FAIL("%s, %u vCPUs, %s: unexpected exit of vCPU %u: %s",
+				  bench_workload_names[cell->workload],
+				  cell->nr_vcpus, cell->mode.name, v->vcpu->id,
 				  exit_reason_str(v->vcpu->run->exit_reason));
 		}
 		if (uc.args[1] == GUEST_PASS_DONE)

@@ -481,8 +481,6 @@ int main(int argc, char *argv[])
 			die("%s: %s", output, strerror(errno));
 	}
 	signal(SIGALRM, hung);
-	/* Nothing here is random, and the library would announce a seed. */
-	guest_random_seed = 0;
 	drop_unsupported_modes(asked_for);
 	print_env(f);
 	printf("%u pages a pass, %u passes, rings of %u bytes, reaper every %u ms\n",
