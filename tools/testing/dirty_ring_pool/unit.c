@@ -1,0 +1,1031 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Unit tests: one thread, each rule of the pool by itself.  TAP. */
+#include <errno.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+#include "vm.h"
+
+#define FREE	KVM_DIRTY_POOL_FREE
+#define CLAIMED	KVM_DIRTY_POOL_CLAIMED
+#define PARKED	KVM_DIRTY_POOL_PARKED
+#define RESERVE	KVM_DIRTY_POOL_RESERVE
+#define NONE	KVM_DIRTY_POOL_NONE
+
+static const char *const policies[] = {
+	"last-used", "round-robin", "lru", "mru",
+};
+static struct vm vm;
+
+static int failed, tests, bad;
+
+#define CHECK(c) do {							\
+	if (!(c)) {							\
+		printf("# %s:%d: %s\n", __func__, __LINE__, #c);	\
+		failed = 1;						\
+	}								\
+} while (0)
+
+#define EQUAL(a, b) do {						\
+	long long _a = (a), _b = (b);					\
+	if (_a != _b) {							\
+		printf("# %s:%d: %s is %lld, not %lld\n", __func__,	\
+		       __LINE__, #a, _a, _b);				\
+		failed = 1;						\
+	}								\
+} while (0)
+
+/* Claim and return: which ring was it? */
+static struct kvm_dirty_pool_claim claims[VM_MAX_RINGS];
+
+static u32 claim_flags(int user, struct kvm_dirty_pool_claim *claim,
+		       unsigned int flags)
+{
+	struct kvm_dirty_pool_user *u;
+	bool ok;
+
+	u = user < 0 ? &vm.pool.vm_user : &vm.user[user];
+	preempt_disable();
+	ok = kvm_dirty_pool_claim(&vm.pool, u, flags, claim);
+	preempt_enable();
+	return ok ? claim->ring->index : NONE;
+}
+
+static u32 claim(int user)
+{
+	return claim_flags(user, &claims[user], 0);
+}
+
+static void give(int user)
+{
+	preempt_disable();
+	kvm_dirty_pool_return(&vm.pool, &vm.user[user], &claims[user]);
+	preempt_enable();
+}
+
+static u32 touch(int user)
+{
+	u32 ring = claim(user);
+
+	if (ring != NONE) {
+		kvm_dirty_pool_push(&claims[user], 0, 0);
+		give(user);
+	}
+	return ring;
+}
+
+/* Use up what is free of one ring, through a user that has it. */
+static void fill_all(void)
+{
+	while (!kvm_dirty_pool_exhausted(&vm.pool))
+		vm_mark(&vm, 0, 0, 0, 1, 0);
+}
+
+static void t_states(void)
+{
+	u32 i;
+
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	EQUAL(vm_word(&vm, 0), FREE);
+	EQUAL(claim(0), 0);
+	EQUAL(vm_word(&vm, 0), CLAIMED);
+	EQUAL(claims[0].room, 12);
+	give(0);
+	EQUAL(vm_word(&vm, 0), FREE);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 11, 0), 11);
+	EQUAL(vm_word(&vm, 0), FREE);
+	EQUAL(vm_mark(&vm, 0, 0, 11, 1, 0), 1);
+	EQUAL(vm_word(&vm, 0), PARKED);
+	CHECK(kvm_dirty_pool_exhausted(&vm.pool));
+	EQUAL(vm.parks, 1);
+	EQUAL(vm.last_park, 0);
+	EQUAL(vm.pool.nr_reserve.counter, 0);
+	/* the reserve */
+	EQUAL(claim(0), 0);
+	EQUAL(vm_word(&vm, 0), CLAIMED | PARKED | RESERVE);
+	EQUAL(claims[0].room, 4);
+	EQUAL(vm.pool.nr_reserve.counter, 1);
+	CHECK(vm.user[0].reserve);
+	kvm_dirty_pool_push(&claims[0], 0, 12);
+	give(0);
+	EQUAL(vm_word(&vm, 0), PARKED | RESERVE);
+	EQUAL(vm.reserves, 1);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 13);
+	/* a drain in parts frees it with the last one */
+	for (i = 0; i < 13; i++) {
+		EQUAL(vm_word(&vm, 0), PARKED | RESERVE);
+		EQUAL(vm_harvest(&vm, 0, 1, NULL, NULL), 1);
+		EQUAL(vm_reset(&vm, 0), 1);
+	}
+	EQUAL(vm_word(&vm, 0), FREE);
+	EQUAL(vm.pool.nr_reserve.counter, 0);
+	EQUAL(vm.ring[0].drains, 1);
+	EQUAL(vm.ring[0].pushed, 13);
+	EQUAL(vm.protected, 13);
+	CHECK(!kvm_dirty_pool_exhausted(&vm.pool));
+	EQUAL(claim(0), 0);
+	EQUAL(claims[0].room, 12);
+	give(0);
+	vm_exit(&vm);
+}
+
+static void t_reset_while_claimed(void)
+{
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	/* drained between the push and the return: never seen as parked */
+	vm_mark(&vm, 0, 0, 0, 11, 0);
+	claim(0);
+	EQUAL(claims[0].room, 1);
+	kvm_dirty_pool_push(&claims[0], 0, 11);
+	EQUAL(vm_drain(&vm, 0), 12);
+	give(0);
+	EQUAL(vm_word(&vm, 0), FREE);
+	EQUAL(vm.parks, 0);
+	/* parked, its reserve claimed, and drained meanwhile */
+	vm_mark(&vm, 0, 0, 0, 12, 0);
+	EQUAL(vm_word(&vm, 0), PARKED);
+	claim(0);
+	EQUAL(vm_drain(&vm, 0), 12);
+	EQUAL(vm_word(&vm, 0), CLAIMED | PARKED | RESERVE);
+	kvm_dirty_pool_push(&claims[0], 0, 0);
+	give(0);
+	EQUAL(vm_word(&vm, 0), PARKED | RESERVE);
+	EQUAL(vm_drain(&vm, 0), 1);
+	EQUAL(vm_word(&vm, 0), FREE);
+	EQUAL(vm.pool.nr_reserve.counter, 0);
+	/* the same, the return comes last */
+	vm_mark(&vm, 0, 0, 0, 12, 0);
+	claim(0);
+	kvm_dirty_pool_push(&claims[0], 0, 0);
+	EQUAL(vm_drain(&vm, 0), 13);
+	EQUAL(vm_word(&vm, 0), CLAIMED | PARKED | RESERVE);
+	give(0);
+	EQUAL(vm_word(&vm, 0), FREE);
+	EQUAL(vm.pool.nr_reserve.counter, 0);
+	CHECK(!kvm_dirty_pool_exhausted(&vm.pool));
+	vm_exit(&vm);
+}
+
+static void t_reserve_full(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 24, 0), 24);
+	CHECK(!vm.user[0].reserve);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 8, KVM_DIRTY_POOL_NORESERVE), 0);
+	EQUAL(vm.overflows, 0);
+	EQUAL(vm_mark(&vm, 1, 0, 24, 8, 0), 8);
+	EQUAL(vm.overflows, 0);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 16);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 16);
+	/* the user's own share first */
+	EQUAL(vm.user[1].last->index, 0);
+	EQUAL(claim_flags(0, &claims[0], 0), NONE);
+	EQUAL(claim_flags(0, &claims[0], KVM_DIRTY_POOL_NOWAIT), NONE);
+	EQUAL(vm_mark(&vm, 0, 0, 32, 3, 0), 3);
+	EQUAL(vm.overflows, 1);
+	EQUAL(vm.pool.overflow.counter, 1);
+	EQUAL(vm.pool.overflows.counter, 3);
+	CHECK(vm.user[0].reserve);
+	CHECK(vm.pool.exhaustions.counter >= 3);
+	/* one entry reset of a full ring makes room for one */
+	EQUAL(vm_harvest(&vm, 1, 1, NULL, NULL), 1);
+	EQUAL(vm_reset(&vm, 1), 1);
+	EQUAL(vm_word(&vm, 1), PARKED | RESERVE);
+	EQUAL(claim(0), 1);
+	EQUAL(claims[0].room, 1);
+	kvm_dirty_pool_push(&claims[0], 0, 0);
+	give(0);
+	EQUAL(claim(0), NONE);
+	vm_exit(&vm);
+}
+
+static void t_reserve_home(void)
+{
+	vm_init(&vm, 3, 3, 16, 4, NULL, 0);
+	fill_all();
+	EQUAL(touch(1), 1);
+	EQUAL(touch(2), 2);
+	EQUAL(touch(0), 0);
+	EQUAL(touch(1), 1);
+	EQUAL(vm.pool.nr_reserve.counter, 3);
+	vm_exit(&vm);
+}
+
+static void t_reserve_claimed_by_other(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	fill_all();
+	EQUAL(claim(0), 0);
+	vm.user[1].home = 0;
+	EQUAL(claim(1), 1);
+	/* both reserves are held: an interrupt does not wait */
+	EQUAL(claim_flags(2, &claims[2], KVM_DIRTY_POOL_NOWAIT), NONE);
+	give(0);
+	EQUAL(claim_flags(2, &claims[2], KVM_DIRTY_POOL_NOWAIT), 0);
+	give(2);
+	give(1);
+	vm_exit(&vm);
+}
+
+static void t_nowait(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	/* interrupts the claim of the last used ring */
+	EQUAL(claim(0), 0);
+	EQUAL(claim_flags(0, &claims[1], KVM_DIRTY_POOL_NOWAIT), 1);
+	EQUAL(claim_flags(0, &claims[2], KVM_DIRTY_POOL_NOWAIT), NONE);
+	EQUAL(claim_flags(0, &claims[2], KVM_DIRTY_POOL_NORESERVE), NONE);
+	give(1);
+	give(0);
+	/* one parked, one claimed: its reserve, at once */
+	vm_mark(&vm, 0, 0, 0, 12, 0);
+	EQUAL(claim(1), 0);
+	EQUAL(claim_flags(2, &claims[2], KVM_DIRTY_POOL_NOWAIT), 1);
+	CHECK(claims[2].word & RESERVE);
+	give(2);
+	give(1);
+	vm_exit(&vm);
+}
+
+static void t_all_claimed(void)
+{
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	claim(0);
+	/* the owner never comes back: bounded, and lost loudly */
+	EQUAL(vm_mark(&vm, 1, 0, 0, 1, 0), 1);
+	EQUAL(vm.overflows, 1);
+	give(0);
+	vm_exit(&vm);
+	/* no ring yet */
+	vm_init(&vm, 0, 1, 16, 4, NULL, 0);
+	CHECK(kvm_dirty_pool_exhausted(&vm.pool));
+	EQUAL(vm_mark(&vm, -1, 0, 0, 1, KVM_DIRTY_POOL_NORESERVE), 0);
+	EQUAL(vm_mark(&vm, -1, 0, 0, 1, 0), 1);
+	EQUAL(vm.overflows, 1);
+	vm_exit(&vm);
+}
+
+static u64 expect_next;
+
+static void in_order(void *arg, u32 ring, u32 slot, u64 offset)
+{
+	EQUAL(slot, 5);
+	EQUAL(offset, expect_next);
+	expect_next++;
+}
+
+static void t_batches(void)
+{
+	/* 64 at a time, and not over the soft limit */
+	vm_init(&vm, 3, 3, 256, 64, NULL, 0);
+	EQUAL(claim(0), 0);
+	EQUAL(claims[0].room, KVM_DIRTY_POOL_BATCH);
+	give(0);
+	EQUAL(vm_mark(&vm, 0, 5, 0, 512, 0), 512);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 192);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 192);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[2]), 128);
+	EQUAL(vm_word(&vm, 0), PARKED);
+	EQUAL(vm_word(&vm, 1), PARKED);
+	EQUAL(vm_word(&vm, 2), FREE);
+	EQUAL(vm.ring[0].claims, 4);
+	EQUAL(vm.ring[2].claims, 2);
+	EQUAL(vm.parks, 2);
+	expect_next = 0;
+	EQUAL(vm_harvest(&vm, 0, ~0u, in_order, NULL), 192);
+	EQUAL(vm_harvest(&vm, 1, ~0u, in_order, NULL), 192);
+	EQUAL(vm_harvest(&vm, 2, ~0u, in_order, NULL), 128);
+	EQUAL(expect_next, 512);
+	vm_exit(&vm);
+	/* an odd soft limit splits batches unevenly */
+	vm_init(&vm, 2, 2, 128, 28, NULL, 0);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 0, 0), 0);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 130, 0), 130);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 100);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 30);
+	EQUAL(vm.ring[0].claims, 2);
+	/* exactly full, with reserves */
+	EQUAL(vm_mark(&vm, 0, 0, 0, 70 + 28 + 28, 0), 126);
+	EQUAL(vm.overflows, 0);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+	EQUAL(vm.overflows, 1);
+	vm_exit(&vm);
+}
+
+static void t_noreserve_partial(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 24);
+	EQUAL(vm.overflows, 0);
+	EQUAL(vm.reserves, 0);
+	vm_exit(&vm);
+}
+
+static void t_wrap(void)
+{
+	static const u32 starts[] = { 0, -1u, -8u, -12u, -13u, -16u, -1000u };
+	u32 i, k;
+
+	for (i = 0; i < ARRAY_SIZE(starts); i++) {
+		vm_init(&vm, 1, 1, 16, 4, NULL, starts[i]);
+		for (k = 0; k < 200; k++) {
+			u32 n = 1 + k % 12;
+
+			expect_next = k;
+			EQUAL(vm_mark(&vm, 0, 5, k, n, 0), n);
+			EQUAL(kvm_dirty_pool_used(&vm.ring[0]), n);
+			EQUAL(vm_word(&vm, 0), n == 12 ? PARKED : FREE);
+			EQUAL(vm_harvest(&vm, 0, ~0u, in_order, NULL), n);
+			EQUAL(vm_reset(&vm, 0), n);
+			EQUAL(vm_word(&vm, 0), FREE);
+		}
+		EQUAL(vm.overflows, 0);
+		vm_exit(&vm);
+	}
+}
+
+static void t_soft_end_lags(void)
+{
+	u32 i;
+
+	/* a userspace that keeps up never sees a ring parked */
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	for (i = 0; i < 100; i++) {
+		vm_mark(&vm, 0, 0, 0, 7, 0);
+		EQUAL(vm_drain(&vm, 0), 7);
+	}
+	EQUAL(vm.parks, 0);
+	/* the limit is counted from what is reset */
+	vm_mark(&vm, 0, 0, 0, 8, 0);
+	vm_harvest(&vm, 0, 3, NULL, NULL);
+	EQUAL(vm_reset(&vm, 0), 3);
+	vm_mark(&vm, 0, 0, 0, 6, 0);
+	EQUAL(vm.parks, 0);
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	EQUAL(vm.parks, 1);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 12);
+	vm_exit(&vm);
+}
+
+static void t_last_used(void)
+{
+	vm_init(&vm, 4, 4, 64, 4, "last-used", 0);
+	EQUAL(touch(0), 0);
+	EQUAL(touch(0), 0);
+	EQUAL(claim(0), 0);
+	EQUAL(claim(1), 1);
+	EQUAL(claim(2), 2);
+	give(0);
+	give(1);
+	give(2);
+	/* each keeps its own, and another's is the next one */
+	EQUAL(touch(2), 2);
+	EQUAL(touch(1), 1);
+	EQUAL(touch(0), 0);
+	EQUAL(claim(3), 0);
+	EQUAL(claim(0), 1);
+	EQUAL(vm.ring[0].retries, 0);
+	EQUAL(vm.ring[1].retries, 2);
+	give(3);
+	EQUAL(touch(0) /* held by itself */, 2);
+	EQUAL(vm.ring[0].moves, 2);
+	vm_exit(&vm);
+}
+
+static void t_round_robin(void)
+{
+	u32 i;
+
+	vm_init(&vm, 3, 4, 64, 4, "round-robin", 0);
+	for (i = 0; i < 9; i++)
+		EQUAL(touch(i % 2), i % 3);
+	EQUAL(claim(0), 0);
+	EQUAL(touch(1), 1);
+	EQUAL(touch(1), 2);
+	EQUAL(touch(1), 1);
+	give(0);
+	vm_exit(&vm);
+}
+
+static void t_lru(void)
+{
+	u32 i;
+
+	vm_init(&vm, 4, 4, 64, 4, "lru", 0);
+	for (i = 0; i < 8; i++)
+		EQUAL(touch(0), i % 4);
+	for (i = 0; i < 4; i++)
+		EQUAL(claim(i), i);
+	/* the order of return is the order of claim */
+	give(2);
+	give(0);
+	give(3);
+	give(1);
+	EQUAL(claim(0), 2);
+	EQUAL(claim(1), 0);
+	EQUAL(claim(2), 3);
+	give(1);
+	EQUAL(claim(1), 1);
+	EQUAL(claim(3), 0);
+	give(0);
+	give(1);
+	give(2);
+	give(3);
+	/* a drained ring counts as returned when it was drained */
+	EQUAL(claim(0), 2);
+	while (claims[0].room)
+		kvm_dirty_pool_push(&claims[0], 0, 0);
+	give(0);
+	EQUAL(vm_word(&vm, 2), PARKED);
+	EQUAL(touch(0), 1);
+	EQUAL(vm_drain(&vm, 2), 60);
+	EQUAL(touch(0), 3);
+	EQUAL(touch(0), 0);
+	EQUAL(touch(0), 1);
+	EQUAL(touch(0), 2);
+	vm_exit(&vm);
+}
+
+static void t_mru(void)
+{
+	u32 i;
+
+	vm_init(&vm, 4, 4, 64, 4, "mru", 0);
+	for (i = 0; i < 8; i++)
+		EQUAL(touch(i % 3), 3);
+	EQUAL(claim(0), 3);
+	EQUAL(claim(1), 2);
+	EQUAL(claim(2), 1);
+	EQUAL(claim(3), 0);
+	give(2);
+	give(0);
+	give(3);
+	give(1);
+	EQUAL(claim(0), 2);
+	EQUAL(claim(1), 0);
+	EQUAL(claim(2), 3);
+	EQUAL(claim(3), 1);
+	for (i = 0; i < 4; i++)
+		give(i);
+	EQUAL(touch(1), 1);
+	vm_exit(&vm);
+}
+
+static void t_policy_long(void)
+{
+	u32 p, i;
+
+	/* laps of the queue, of the tags and of the cursor */
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		u32 used[VM_MAX_RINGS] = {};
+
+		vm_init(&vm, 5, 64, 64, 4, policies[p], 0);
+		for (i = 0; i < 2000; i++) {
+			u32 ring = touch(i % 5);
+
+			CHECK(ring < 5);
+			used[ring % VM_MAX_RINGS]++;
+			if (i % 7 == 0)
+				vm_drain(&vm, i / 7 % 5);
+		}
+		if (!strcmp(policies[p], "lru") ||
+		    !strcmp(policies[p], "round-robin"))
+			for (i = 0; i < 5; i++)
+				EQUAL(used[i], 400);
+		EQUAL(vm.overflows, 0);
+		EQUAL(vm.reserves, 0);
+		vm_exit(&vm);
+	}
+}
+
+static void t_next(void)
+{
+	u32 i;
+
+	vm_init(&vm, 64, 64, 16, 4, NULL, 0);
+	for (i = 0; i < 64; i++)
+		EQUAL(kvm_dirty_pool_next(&vm.pool, i), i);
+	EQUAL(kvm_dirty_pool_next(&vm.pool, 64), 0);
+	EQUAL(kvm_dirty_pool_next(&vm.pool, NONE), 0);
+	/* parked ones are skipped, around the end as well */
+	vm.user[0].last = &vm.ring[63];
+	vm_mark(&vm, 0, 0, 0, 12, 0);
+	EQUAL(vm_word(&vm, 63), PARKED);
+	EQUAL(kvm_dirty_pool_next(&vm.pool, 63), 0);
+	fill_all();
+	EQUAL(kvm_dirty_pool_next(&vm.pool, 5), NONE);
+	EQUAL(vm_drain(&vm, 3), 12);
+	EQUAL(kvm_dirty_pool_next(&vm.pool, 5), 3);
+	EQUAL(kvm_dirty_pool_next(&vm.pool, 3), 3);
+	vm_exit(&vm);
+}
+
+/* More than 64 rings: more than one word of the bitmap. */
+static void t_many_rings(void)
+{
+	static struct kvm_dirty_pool_ring extra[70];
+	static struct kvm_dirty_gfn gfns[70][4];
+	u32 p, i;
+
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		vm_init(&vm, 0, 134, 4, 1, policies[p], 0);
+		for (i = 0; i < 64; i++)
+			vm_add_ring(&vm);
+		for (i = 0; i < 70; i++) {
+			memset(gfns[i], 0, sizeof(gfns[i]));
+			kvm_dirty_pool_ring_init(&extra[i], gfns[i], 4, 1);
+			kvm_dirty_pool_add(&vm.pool, &extra[i]);
+		}
+		EQUAL(kvm_dirty_pool_next(&vm.pool, 130), 130);
+		EQUAL(kvm_dirty_pool_next(&vm.pool, 134), 0);
+		EQUAL(vm_mark(&vm, 0, 0, 0, 134 * 3, 0), 134 * 3);
+		EQUAL(vm.parks, 134);
+		EQUAL(vm.reserves, 0);
+		CHECK(kvm_dirty_pool_exhausted(&vm.pool));
+		EQUAL(kvm_dirty_pool_next(&vm.pool, 70), NONE);
+		EQUAL(vm_drain(&vm, 7), 3);
+		EQUAL(kvm_dirty_pool_next(&vm.pool, 70), 7);
+		/* the gfns of the rest are not from kzalloc() */
+		vm.pool.nr_rings = 64;
+		vm_exit(&vm);
+	}
+}
+
+static void t_gate(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	fill_all();
+	/* used no reserve: not stopped */
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
+	/* a FREE ring, but a reserve entry undrained */
+	EQUAL(vm_drain(&vm, 1), 12);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	/* the reserve drained in part */
+	EQUAL(vm_harvest(&vm, 0, 12, NULL, NULL), 12);
+	EQUAL(vm_reset(&vm, 0), 12);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm_drain(&vm, 0), 1);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	CHECK(!vm.user[0].reserve);
+	/* all reserves drained, but no ring FREE */
+	fill_all();
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	EQUAL(vm_drain(&vm, 0), 13);
+	vm.user[1].last = &vm.ring[0];
+	vm_mark(&vm, 1, 0, 0, 12, 0);
+	EQUAL(vm.pool.nr_reserve.counter, 0);
+	CHECK(kvm_dirty_pool_exhausted(&vm.pool));
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm_drain(&vm, 1), 12);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	vm_exit(&vm);
+}
+
+/* A userspace that only ever drains one ring lets nobody eat all reserves. */
+static void t_gate_one_ring_drained(void)
+{
+	u32 round, u, entered = 0;
+
+	vm_init(&vm, 4, 4, 16, 4, NULL, 0);
+	for (round = 0; round < 200; round++) {
+		for (u = 0; u < 4; u++) {
+			if (kvm_dirty_pool_gate(&vm.pool, &vm.user[u]))
+				continue;
+			entered++;
+			/* a stay: until a reserve is used, then rsvd at most */
+			while (!vm.user[u].reserve)
+				vm_mark(&vm, u, 0, 0, 1, 0);
+			vm_mark(&vm, u, 0, 0, 3, 0);
+		}
+		vm_drain(&vm, 0);
+	}
+	EQUAL(vm.overflows, 0);
+	EQUAL(vm.pool.overflow.counter, 0);
+	CHECK(entered >= 4);
+	/* they go on when all is drained */
+	for (u = 0; u < 4; u++)
+		vm_drain(&vm, u);
+	for (u = 0; u < 4; u++)
+		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[u]));
+	vm_exit(&vm);
+}
+
+static void t_growth(void)
+{
+	u32 p, i;
+
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		vm_init(&vm, 1, 8, 16, 4, policies[p], 0);
+		for (i = 1; i < 8; i++) {
+			EQUAL(vm_mark(&vm, 0, 0, 0, 12, 0), 12);
+			CHECK(kvm_dirty_pool_exhausted(&vm.pool));
+			vm_add_ring(&vm);
+			CHECK(!kvm_dirty_pool_exhausted(&vm.pool));
+			EQUAL(touch(0), i);
+			vm_drain(&vm, i);
+		}
+		EQUAL(vm.overflows, 0);
+		EQUAL(vm.reserves, 0);
+		vm_exit(&vm);
+	}
+}
+
+static void t_switch(void)
+{
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+	bool seen[4] = {};
+	u32 a, b, i;
+
+	vm_init(&vm, 4, 4, 16, 4, NULL, 0);
+	kvm_dirty_pool_get_policy(&vm.pool, name);
+	CHECK(!strcmp(name, "last-used"));
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "no such"), -ENOENT);
+	kvm_dirty_pool_get_policy(&vm.pool, name);
+	CHECK(!strcmp(name, "last-used"));
+	vm_exit(&vm);
+
+	for (a = 0; a < 4; a++) {
+		for (b = 0; b < 4; b++) {
+			vm_init(&vm, 4, 4, 16, 4, policies[a], 0);
+			/* one claimed over the switch, one parked */
+			EQUAL(vm_mark(&vm, 3, 0, 0, 12, 0), 12);
+			CHECK(claim(0) < 4);
+			EQUAL(kvm_dirty_pool_set_policy(&vm.pool, policies[b]), 0);
+			kvm_dirty_pool_get_policy(&vm.pool, name);
+			CHECK(!strcmp(name, policies[b]));
+			give(0);
+			memset(seen, 0, sizeof(seen));
+			for (i = 0; i < 3; i++) {
+				u32 ring = claim(i);
+
+				CHECK(ring < 4 && !seen[ring % 4] &&
+				      vm_word(&vm, ring % 4) == CLAIMED);
+				seen[ring % 4] = true;
+			}
+			EQUAL(vm.reserves, 0);
+			for (i = 0; i < 3; i++)
+				give(i);
+			vm_exit(&vm);
+		}
+	}
+}
+
+static void t_switch_nomem(void)
+{
+	unsigned long n;
+	int ret;
+
+	for (n = 1; n < 8; n++) {
+		vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+		drp_alloc_fail = n;
+		ret = kvm_dirty_pool_set_policy(&vm.pool, n & 4 ? "mru" : "lru");
+		if (drp_alloc_fail)
+			EQUAL(ret, 0);
+		else
+			EQUAL(ret, -ENOMEM);
+		drp_alloc_fail = n;
+		ret = kvm_dirty_pool_set_policy(&vm.pool, n & 4 ? "lru" : "mru");
+		if (drp_alloc_fail)
+			EQUAL(ret, 0);
+		else
+			EQUAL(ret, -ENOMEM);
+		drp_alloc_fail = 0;
+		CHECK(touch(0) < 2);
+		vm_exit(&vm);
+	}
+	drp_alloc_fail = 1;
+	EQUAL(kvm_dirty_pool_policy_set_default("round-robin"), 0);
+	drp_alloc_fail = 0;
+	for (n = 1; n < 5; n++) {
+		struct kvm_dirty_ring_pool pool = {};
+		static const struct kvm_dirty_pool_ops ops;
+
+		drp_alloc_fail = n;
+		EQUAL(kvm_dirty_pool_init(&pool, &ops, 4), -ENOMEM);
+	}
+	drp_alloc_fail = 0;
+	EQUAL(kvm_dirty_pool_policy_set_default("last-used"), 0);
+}
+
+static u32 lazy_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+{
+	return NONE;
+}
+
+static u32 mad_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+{
+	static u32 n;
+
+	n++;
+	return (n * 2654435761u) >> (n % 32);
+}
+
+static void t_registry(void)
+{
+	struct module mod = {};
+	struct kvm_dirty_pool_policy p = { .name = "lazy", .owner = &mod };
+	struct kvm_dirty_pool_policy q = { .name = "lru", .pick = lazy_pick };
+	const struct kvm_dirty_pool_policy *got;
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+
+	EQUAL(kvm_dirty_pool_policy_register(&p), -EINVAL);
+	p.pick = lazy_pick;
+	memset(p.name, 'x', sizeof(p.name));
+	EQUAL(kvm_dirty_pool_policy_register(&p), -EINVAL);
+	memset(p.name, 0, sizeof(p.name));
+	EQUAL(kvm_dirty_pool_policy_register(&p), -EINVAL);
+	EQUAL(kvm_dirty_pool_policy_register(&q), -EEXIST);
+	memcpy(p.name, "lazy", 5);
+	EQUAL(kvm_dirty_pool_policy_register(&p), 0);
+	memcpy(q.name, "lazy", 5);
+	EQUAL(kvm_dirty_pool_policy_register(&q), -EEXIST);
+	CHECK(!kvm_dirty_pool_policy_get("laz"));
+	got = kvm_dirty_pool_policy_get("lazy");
+	CHECK(got == &p);
+	EQUAL(mod.refs, 1);
+	kvm_dirty_pool_policy_put(got);
+	EQUAL(mod.refs, 0);
+	/* a pool keeps the module */
+	vm_init(&vm, 2, 2, 16, 4, "lazy", 0);
+	EQUAL(mod.refs, 1);
+	EQUAL(touch(0), 0);
+	EQUAL(touch(1), 1);
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "mru"), 0);
+	EQUAL(mod.refs, 0);
+	mod.going = true;
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "lazy"), -ENOENT);
+	mod.going = false;
+	vm_exit(&vm);
+	/* the default keeps it, too */
+	EQUAL(kvm_dirty_pool_policy_set_default("no such"), -ENOENT);
+	EQUAL(kvm_dirty_pool_policy_set_default("lazy"), 0);
+	EQUAL(mod.refs, 1);
+	kvm_dirty_pool_policy_get_default(name);
+	CHECK(!strcmp(name, "lazy"));
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	EQUAL(mod.refs, 2);
+	vm_exit(&vm);
+	EQUAL(kvm_dirty_pool_policy_set_default("last-used"), 0);
+	EQUAL(mod.refs, 0);
+	kvm_dirty_pool_policy_unregister(&p);
+	CHECK(!kvm_dirty_pool_policy_get("lazy"));
+}
+
+/* A policy that offers nonsense is slow, and no more. */
+static void t_mad_policy(void)
+{
+	struct kvm_dirty_pool_policy mad = { .name = "mad", .pick = mad_pick };
+	u32 i;
+
+	EQUAL(kvm_dirty_pool_policy_register(&mad), 0);
+	vm_init(&vm, 3, 3, 16, 4, "mad", 0);
+	for (i = 0; i < 3; i++) {
+		CHECK(claim(i) < 3);
+		CHECK(claims[i].word == CLAIMED);
+	}
+	for (i = 0; i < 3; i++)
+		give(i);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 48, 0), 48);
+	EQUAL(vm.overflows, 0);
+	vm_exit(&vm);
+	kvm_dirty_pool_policy_unregister(&mad);
+}
+
+static unsigned long long prot_sum;
+
+static void sum_protect(struct vm *v, u32 slot, u64 offset)
+{
+	prot_sum += (slot + 1) * 1000003ull ^ offset;
+}
+
+static void t_reset_runs(void)
+{
+	static const u64 offsets[] = {
+		0, 1, 2, 63, 64, 62, 61, 200, 199, 198, 137, 136, 500, 10, 500,
+		~0ull, ~0ull - 1, 0, 1000, 1064, 1000, 937, 936, 1000, 5000,
+	};
+	unsigned long long want = 0;
+	bool dup;
+	u32 i, k;
+
+	/* joined into masks or not, each page is protected, none else */
+	vm_init(&vm, 1, 1, 64, 4, NULL, 0);
+	vm.on_protect = sum_protect;
+	prot_sum = 0;
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		vm_mark(&vm, 0, 3, offsets[i], 1, 0);
+		prot_sum = 0;
+		want = 4 * 1000003ull ^ offsets[i];
+		EQUAL(vm_drain(&vm, 0), 1);
+		CHECK(prot_sum == want);
+	}
+	want = 0;
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		vm_mark(&vm, 0, 3 + i / 13, offsets[i], 1, 0);
+		for (k = 0, dup = false; k < i; k++)
+			dup |= offsets[k] == offsets[i];
+		/* repeated pages here are far apart: protected each time */
+		want += (4 + i / 13) * 1000003ull ^ offsets[i];
+	}
+	prot_sum = 0;
+	EQUAL(vm_drain(&vm, 0), ARRAY_SIZE(offsets));
+	CHECK(prot_sum == want);
+	/* many far apart: more runs than are kept */
+	vm.protected = 0;
+	vm.protects = 0;
+	for (i = 0; i < 59; i++)
+		vm_mark(&vm, 0, i & 1, 1000 * i, 1, 0);
+	EQUAL(vm_drain(&vm, 0), 59);
+	EQUAL(vm.protected, 59);
+	CHECK(vm.protects >= 2);
+	/* a run up and one down is one run each */
+	vm.protects = 0;
+	for (i = 0; i < 32; i++)
+		vm_mark(&vm, 0, 0, i, 1, 0);
+	EQUAL(vm_drain(&vm, 0), 32);
+	EQUAL(vm.protects, 1);
+	vm_exit(&vm);
+}
+
+static void t_reset_signal(void)
+{
+	u32 count = 0;
+	unsigned long flushes;
+
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	vm_mark(&vm, 0, 0, 0, 12, 0);
+	vm_harvest(&vm, 0, 12, NULL, NULL);
+	flushes = vm.flushes;
+	drp_signal_after = 6;
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, &vm.ring[0], &count), -EINTR);
+	EQUAL(count, 5);
+	/* what was taken is protected, and a flush is due */
+	EQUAL(vm.protected, 5);
+	EQUAL(vm_word(&vm, 0), PARKED);
+	drp_signal_after = 0;
+	kvm_dirty_pool_flush(&vm.pool);
+	EQUAL(vm.flushes, flushes + 1);
+	kvm_dirty_pool_flush(&vm.pool);
+	EQUAL(vm.flushes, flushes + 1);
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, &vm.ring[0], &count), 0);
+	EQUAL(count, 12);
+	EQUAL(vm_word(&vm, 0), FREE);
+	vm_exit(&vm);
+}
+
+/* The flush of a reset that another thread has done but not flushed. */
+static void t_flush(void)
+{
+	u32 count = 0;
+
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	vm_mark(&vm, 0, 0, 0, 5, 0);
+	kvm_dirty_pool_flush(&vm.pool);
+	EQUAL(vm.flushes, 0);
+	vm_harvest(&vm, 0, 5, NULL, NULL);
+	kvm_dirty_pool_reset(&vm.pool, &vm.ring[0], &count);
+	EQUAL(count, 5);
+	EQUAL(vm.flushes, 0);
+	/* nothing is left to be taken back, but to be flushed */
+	EQUAL(vm_reset(&vm, 0), 0);
+	EQUAL(vm.flushes, 1);
+	EQUAL(vm_reset(&vm, 0), 0);
+	EQUAL(vm.flushes, 1);
+	/* its count goes round */
+	atomic_set(&vm.pool.resets, 0x7fffffff);
+	atomic_set(&vm.pool.flushed, 0x7fffffff);
+	vm_mark(&vm, 0, 0, 0, 5, 0);
+	EQUAL(vm_drain(&vm, 0), 5);
+	EQUAL(vm.flushes, 2);
+	vm_exit(&vm);
+}
+
+static void t_reset_hostile(void)
+{
+	static const u32 flags[] = { 0, 1, 2, 3, 4, 0xfffffffe, 0xffffffff };
+	u32 seed = 1, round, i, f;
+
+	/* all flagged as harvested though nothing was pushed */
+	vm_init(&vm, 2, 2, 16, 4, NULL, -5);
+	for (f = 0; f < ARRAY_SIZE(flags); f++) {
+		for (i = 0; i < 16; i++)
+			vm.ring[0].gfns[i] = (struct kvm_dirty_gfn) {
+				.flags = flags[f], .slot = -1, .offset = -1,
+			};
+		EQUAL(vm_reset(&vm, 0), 0);
+		EQUAL(vm.ring[0].reset_index, -5u);
+	}
+	EQUAL(vm.protected, 0);
+	/* harvested beyond what was pushed */
+	memset(vm.ring[0].gfns, 0, 16 * sizeof(struct kvm_dirty_gfn));
+	vm_mark(&vm, 0, 0, 0, 3, 0);
+	for (i = 0; i < 16; i++)
+		vm.ring[0].gfns[i].flags = KVM_DIRTY_GFN_F_RESET;
+	EQUAL(vm_reset(&vm, 0), 3);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 0);
+	vm_exit(&vm);
+
+	/* anything at any time: indices stay sane, rings come back */
+	for (round = 0; round < 2000; round++) {
+		vm_init(&vm, 2, 2, 8, 2, policies[round % 4], -3);
+		for (i = 0; i < 30; i++) {
+			u32 r = (seed = seed * 1103515245 + 12345) >> 16;
+			u32 ring = r & 1;
+			struct kvm_dirty_gfn *e = &vm.ring[ring].gfns[r >> 1 & 7];
+
+			switch (r >> 4 & 3) {
+			case 0:
+				vm_mark(&vm, r >> 6 & 1, r, r, 1 + (r >> 7 & 3), 0);
+				break;
+			case 1:
+				vm_reset(&vm, ring);
+				break;
+			default:
+				e->flags = r >> 6 & 7;
+				e->slot = seed;
+				e->offset = seed * 7;
+			}
+			CHECK(kvm_dirty_pool_used(&vm.ring[0]) <= 8);
+			CHECK(kvm_dirty_pool_used(&vm.ring[1]) <= 8);
+		}
+		for (i = 0; i < 2; i++) {
+			for (f = 0; f < 8; f++)
+				vm.ring[i].gfns[f].flags = KVM_DIRTY_GFN_F_RESET;
+			vm_reset(&vm, i);
+			EQUAL(kvm_dirty_pool_used(&vm.ring[i]), 0);
+			EQUAL(vm_word(&vm, i), FREE);
+		}
+		EQUAL(vm.pool.nr_reserve.counter, 0);
+		vm_exit(&vm);
+	}
+}
+
+static void t_vm_user(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	EQUAL(vm_mark(&vm, -1, 0, 0, 30, 0), 30);
+	EQUAL(vm.reserves, 2);
+	EQUAL(vm.overflows, 0);
+	EQUAL(vm.ring[0].last_user, KVM_DIRTY_POOL_VM_USER);
+	EQUAL(vm_mark(&vm, -1, 0, 0, 3, 0), 3);
+	EQUAL(vm.overflows, 1);
+	vm_exit(&vm);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} cases[] = {
+	{ "each state change", t_states },
+	{ "drained while claimed", t_reset_while_claimed },
+	{ "reserve, and OVERFLOW when it is full", t_reserve_full },
+	{ "reserve: the own share first", t_reserve_home },
+	{ "reserve: claimed by one at a time", t_reserve_claimed_by_other },
+	{ "interrupt: never waits", t_nowait },
+	{ "all rings claimed for ever, or none there", t_all_claimed },
+	{ "batches split at 64 and at the soft limit", t_batches },
+	{ "back-pressure stays out of the reserve", t_noreserve_partial },
+	{ "indices wrap around", t_wrap },
+	{ "soft limit counts from the last reset", t_soft_end_lags },
+	{ "order of last-used", t_last_used },
+	{ "order of round-robin", t_round_robin },
+	{ "order of lru", t_lru },
+	{ "order of mru", t_mru },
+	{ "each policy goes round", t_policy_long },
+	{ "next ring that is not parked", t_next },
+	{ "more rings than bits in a word", t_many_rings },
+	{ "gate: FREE ring and no reserve entry", t_gate },
+	{ "gate: userspace that drains one ring only", t_gate_one_ring_drained },
+	{ "growth", t_growth },
+	{ "policy switch, each to each", t_switch },
+	{ "policy switch without memory", t_switch_nomem },
+	{ "registry", t_registry },
+	{ "policy that offers nonsense", t_mad_policy },
+	{ "reset protects each page, in runs", t_reset_runs },
+	{ "reset stops at a signal", t_reset_signal },
+	{ "flush for what another has reset", t_flush },
+	{ "reset bounded whatever userspace writes", t_reset_hostile },
+	{ "marks of the VM itself", t_vm_user },
+};
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	drp_thread_begin();
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		failed = 0;
+		cases[i].run();
+		tests++;
+		bad += failed;
+		printf("%sok %d unit: %s\n", failed ? "not " : "", tests,
+		       cases[i].name);
+	}
+	printf("1..%d\n", tests);
+	drp_thread_end();
+	return !!bad;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What surrounds the pool in the tests: a VM with rings and users, and a
+ * userspace that harvests them.
+ */
+#ifndef DRP_VM_H
+#define DRP_VM_H
+
+#include <stdio.h>
+#include <linux/bitmap.h>
+#include <linux/kvm_dirty_ring_pool.h>
+#include <linux/preempt.h>
+
+#define VM_MAX_RINGS	64
+
+struct vm {
+	struct kvm_dirty_ring_pool pool;
+	struct kvm_dirty_pool_ring ring[VM_MAX_RINGS];
+	struct kvm_dirty_pool_user user[VM_MAX_RINGS];
+	u32 fetch[VM_MAX_RINGS];	/* userspace's place in the ring */
+	u32 size;
+	u32 rsvd;
+	u32 start;			/* where indices begin */
+	/* What the pool told. */
+	unsigned long parks, reserves, overflows;
+	unsigned long protected, flushes, protects;
+	u32 last_park;
+	/* For the test to look at what is protected. */
+	void (*on_protect)(struct vm *vm, u32 slot, u64 offset);
+};
+
+void vm_init(struct vm *vm, u32 rings, u32 max, u32 size, u32 rsvd,
+	     const char *policy, u32 start);
+void vm_add_ring(struct vm *vm);
+void vm_exit(struct vm *vm);
+
+/* One mark of user @id; -1 is the VM. */
+static inline u64 vm_mark(struct vm *vm, int id, u32 slot, u64 offset, u64 nr,
+			  unsigned int flags)
+{
+	struct kvm_dirty_pool_user *user;
+
+	user = id < 0 ? &vm->pool.vm_user : &vm->user[id];
+	return kvm_dirty_pool_mark(&vm->pool, user, slot, offset, nr, flags);
+}
+
+/* What userspace does: take up to @max entries of a ring, in order. */
+u32 vm_harvest(struct vm *vm, u32 ring, u32 max,
+	       void (*seen)(void *arg, u32 ring, u32 slot, u64 offset),
+	       void *arg);
+u32 vm_reset(struct vm *vm, u32 ring);
+
+/* Harvest and reset all of a ring. */
+static inline u32 vm_drain(struct vm *vm, u32 ring)
+{
+	vm_harvest(vm, ring, ~0u, NULL, NULL);
+	return vm_reset(vm, ring);
+}
+
+static inline u32 vm_word(struct vm *vm, u32 ring)
+{
+	return (u32)vm->ring[ring].word.counter;
+}
+
+#endif
