@@ -214,16 +214,33 @@ static bool pool_claim_free(struct kvm_dirty_pool_user *user,
 	return true;
 }
 
+/* Changes whenever an entry of any ring is reset: indices only grow. */
+static u32 pool_resets(struct kvm_dirty_ring_pool *pool, u32 nr)
+{
+	u32 sum = 0;
+	u32 i;
+
+	for (i = 0; i < nr; i++)
+		sum += READ_ONCE(pool->rings[i]->reset_index);
+
+	return sum;
+}
+
 /*
  * Claim the reserve of a parked ring.  Returns 1 if that was done, 0 if all
- * reserves are full, -EBUSY if a ring is claimed and may yet have room.
+ * reserves are full, -EBUSY if a ring is claimed and may yet have room, -EAGAIN
+ * if there may be room because rings were drained or added meanwhile.
  */
 static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
 			      struct kvm_dirty_pool_user *user, u32 nr,
 			      struct kvm_dirty_pool_claim *claim)
 {
+	u32 resets = pool_resets(pool, nr);
 	int ret = 0;
 	u32 i;
+
+	/* Count resets before and after the rings are looked at. */
+	smp_rmb();
 
 	for (i = 0; i < nr; i++) {
 		u32 at = (user->home + i) % nr;
@@ -255,12 +272,22 @@ static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
 		if (!(word & KVM_DIRTY_POOL_RESERVE))
 			atomic_inc(&pool->nr_reserve);
 		ring->reserve_claims++;
-		user->reserve = true;
+		WRITE_ONCE(user->reserve, true);
 		pool_claimed(user, ring, word | KVM_DIRTY_POOL_CLAIMED |
 			     KVM_DIRTY_POOL_RESERVE, room, claim);
 		pool->ops->notify(pool, user, ring, KVM_DIRTY_POOL_EV_RESERVE);
 		return 1;
 	}
+
+	/*
+	 * The rings were seen full one after the other.  A mark is not lost
+	 * unless all of them were at the same time: which they were if none
+	 * was drained in between.
+	 */
+	smp_rmb();
+	if (!ret && (resets != pool_resets(pool, nr) ||
+		     nr != kvm_dirty_pool_nr_rings(pool)))
+		ret = -EAGAIN;
 
 	return ret;
 }
@@ -340,7 +367,8 @@ static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
 				claim->ring->retries += failed;
 				return true;
 			}
-			if (!ret || (flags & KVM_DIRTY_POOL_NOWAIT))
+			if (!ret || (ret == -EBUSY &&
+				     (flags & KVM_DIRTY_POOL_NOWAIT)))
 				return false;
 		}
 
@@ -462,7 +490,7 @@ static void pool_overflow(struct kvm_dirty_ring_pool *pool,
 {
 	atomic64_add(nr, &pool->overflows);
 	trace_kvm_dirty_pool_overflow(pool, user->id, slot, offset, nr);
-	user->reserve = true;
+	WRITE_ONCE(user->reserve, true);
 	atomic_set(&pool->overflow, 1);
 	pool->ops->notify(pool, user, NULL, KVM_DIRTY_POOL_EV_OVERFLOW);
 }
