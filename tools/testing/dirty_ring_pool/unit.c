@@ -14,6 +14,7 @@
 static const char *const policies[] = {
 	"last-used", "round-robin", "lru", "mru",
 };
+
 static struct vm vm;
 
 static int failed, tests, bad;

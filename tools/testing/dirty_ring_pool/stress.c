@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Stress: real threads, and a checker that knows every mark.
+ *
+ * vCPU threads join with a ring each while others run, enter as the gate lets
+ * them, and mark; others mark for the VM; yet others harvest and reset, any
+ * ring, in parallel; one switches the policy.  Each mark is one of a kind: in
+ * the end each was harvested and protected exactly once, and no other was.
+ *
+ * Two kinds of run: in a strict one vCPUs obey the gate and the VM's marks stay
+ * out of the reserves, and then no mark may be lost at all.  In a lossy one
+ * nobody obeys, and marks come from signal handlers, too, as from interrupts:
+ * each mark was harvested or counted as lost.
+ *
+ *   stress [SEED [MILLISECONDS]]
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+#include "vm.h"
+
+#define MAX_USERS	128		/* the VM's threads from 64 on */
+#define MARKS		(1U << 17)	/* of each user, at most */
+#define IRQ		MAX_USERS	/* + user: slots of marks by signals */
+
+static const char *const policies[] = {
+	"last-used", "round-robin", "lru", "mru",
+};
+
+static const struct {
+	u32 vcpus, vms, drainers;
+	u32 size, rsvd;
+	bool lossy;
+} runs[] = {
+	{ 1,	1,	1,	16,	4,	false },
+	{ 2,	0,	1,	16,	4,	false },
+	{ 3,	2,	2,	32,	8,	false },
+	{ 8,	4,	3,	64,	16,	false },
+	{ 16,	0,	2,	256,	64,	false },
+	{ 48,	12,	4,	128,	32,	false },
+	{ 64,	0,	4,	32,	8,	false },
+	{ 1,	3,	1,	16,	4,	true },
+	{ 4,	4,	2,	16,	4,	true },
+	{ 24,	40,	4,	64,	16,	true },
+};
+
+static struct vm vm;
+static u32 run, seed, start;
+static unsigned char *seen, *protected;
+static u32 next[2 * MAX_USERS];
+static int stop, producers, errors, go;
+static pthread_mutex_t add_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t fetch_lock[VM_MAX_RINGS];
+static pthread_t threads[MAX_USERS];
+
+static __thread u32 me;
+static __thread int producing;
+
+static u32 random_of(u32 *state, u32 n)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 17;
+	*state ^= *state << 5;
+	return *state % n;
+}
+
+static void complain(const char *what, u32 a, u64 b)
+{
+	if (__atomic_fetch_add(&errors, 1, __ATOMIC_RELAXED) < 5)
+		printf("# seed %u run %u: %s: %u %llu\n", seed, run, what, a,
+		       (unsigned long long)b);
+}
+
+static void note(unsigned char *map, u32 slot, u64 offset, const char *what)
+{
+	if (slot >= 2 * MAX_USERS || offset >= MARKS)
+		complain("invented", slot, offset);
+	else if (__atomic_fetch_add(&map[slot * MARKS + offset], 1,
+				    __ATOMIC_RELAXED))
+		complain(what, slot, offset);
+}
+
+static void on_protect(struct vm *v, u32 slot, u64 offset)
+{
+	note(protected, slot, offset, "protected twice");
+}
+
+static void on_seen(void *arg, u32 ring, u32 slot, u64 offset)
+{
+	note(seen, slot, offset, "harvested twice");
+}
+
+static bool mark(u32 user, u32 nr, unsigned int flags)
+{
+	int id = user < VM_MAX_RINGS ? (int)user : -1;
+	u64 done;
+
+	if (next[user] + nr > MARKS)
+		return false;
+	done = vm_mark(&vm, id, user, next[user], nr, flags);
+	if (done != nr && !(flags & KVM_DIRTY_POOL_NORESERVE))
+		complain("mark fell short", user, done);
+	next[user] += done;
+	return done == nr;
+}
+
+/* As an interrupt that marks, maybe in the midst of a claim. */
+static void on_signal(int sig)
+{
+	u32 slot = IRQ + me;
+
+	if (!producing || next[slot] == MARKS)
+		return;
+	vm_mark(&vm, me < VM_MAX_RINGS ? (int)me : -1, slot, next[slot], 1,
+		KVM_DIRTY_POOL_NOWAIT);
+	next[slot]++;
+}
+
+static void wait_for_go(void)
+{
+	while (!__atomic_load_n(&go, __ATOMIC_ACQUIRE))
+		sched_yield();
+}
+
+static void *vcpu(void *arg)
+{
+	u32 state;
+	u32 pause;
+
+	me = (uintptr_t)arg;
+	state = seed * 31 + me + 1;
+	drp_thread_begin();
+	wait_for_go();
+
+	for (pause = random_of(&state, 20); pause; pause--)
+		usleep(100);
+	pthread_mutex_lock(&add_lock);
+	vm_add_ring(&vm);
+	pthread_mutex_unlock(&add_lock);
+
+	producing = 1;
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		u32 stay = 1 + random_of(&state, 50);
+
+		if (!runs[run].lossy &&
+		    kvm_dirty_pool_gate(&vm.pool, &vm.user[me])) {
+			sched_yield();
+			continue;
+		}
+		/* Leaves the guest soon after it used a reserve. */
+		while (stay-- && (runs[run].lossy || !vm.user[me].reserve)) {
+			if (!mark(me, 1 + random_of(&state, runs[run].rsvd), 0))
+				goto out;
+		}
+	}
+out:
+	producing = 0;
+	__atomic_fetch_sub(&producers, 1, __ATOMIC_RELEASE);
+	drp_thread_end();
+	return NULL;
+}
+
+static void *vm_thread(void *arg)
+{
+	unsigned int flags = runs[run].lossy ? 0 : KVM_DIRTY_POOL_NORESERVE;
+	u32 state;
+
+	me = (uintptr_t)arg;
+	state = seed * 37 + me + 1;
+	drp_thread_begin();
+	wait_for_go();
+	producing = 1;
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		if (next[me] + 100 > MARKS)
+			break;
+		if (!mark(me, 1 + random_of(&state, 100), flags))
+			sched_yield();
+	}
+	producing = 0;
+	__atomic_fetch_sub(&producers, 1, __ATOMIC_RELEASE);
+	drp_thread_end();
+	return NULL;
+}
+
+static void *drainer(void *arg)
+{
+	u32 state = seed * 41 + (u32)(uintptr_t)arg + 1;
+
+	drp_thread_begin();
+	wait_for_go();
+	while (__atomic_load_n(&producers, __ATOMIC_ACQUIRE)) {
+		u32 nr = kvm_dirty_pool_nr_rings(&vm.pool), ring, max;
+
+		if (!nr)
+			continue;
+		ring = random_of(&state, nr);
+		max = random_of(&state, 4) ? ~0u : random_of(&state, 9);
+		if (random_of(&state, 8)) {
+			pthread_mutex_lock(&fetch_lock[ring]);
+			vm_harvest(&vm, ring, max, on_seen, NULL);
+			pthread_mutex_unlock(&fetch_lock[ring]);
+		}
+		if (random_of(&state, 8))
+			vm_reset(&vm, random_of(&state, 4) ? ring :
+				 random_of(&state, nr));
+	}
+	drp_thread_end();
+	return NULL;
+}
+
+static void *switcher(void *arg)
+{
+	u32 state = seed * 43 + 1;
+
+	drp_thread_begin();
+	wait_for_go();
+	while (__atomic_load_n(&producers, __ATOMIC_ACQUIRE)) {
+		kvm_dirty_pool_set_policy(&vm.pool,
+				policies[random_of(&state, ARRAY_SIZE(policies))]);
+		usleep(random_of(&state, 2000));
+	}
+	drp_thread_end();
+	return NULL;
+}
+
+static void one_run(u32 milliseconds)
+{
+	u32 n_threads = runs[run].vcpus + runs[run].vms;
+	u64 marked = 0, harvested = 0, lost, pushed = 0;
+	pthread_t helpers[8];
+	u32 i, k, slot, pesters = 0;
+	struct timespec t0, t1;
+
+	memset(next, 0, sizeof(next));
+	memset(seen, 0, (size_t)2 * MAX_USERS * MARKS);
+	memset(protected, 0, (size_t)2 * MAX_USERS * MARKS);
+	stop = 0;
+	go = 0;
+	producers = n_threads;
+	start = -40u + random_of(&seed, 80);
+	vm_init(&vm, 0, runs[run].vcpus, runs[run].size, runs[run].rsvd,
+		policies[run % 4], start);
+	vm.on_protect = on_protect;
+
+	for (i = 0; i < runs[run].vcpus; i++)
+		pthread_create(&threads[i], NULL, vcpu, (void *)(uintptr_t)i);
+	for (i = 0; i < runs[run].vms; i++)
+		pthread_create(&threads[runs[run].vcpus + i], NULL, vm_thread,
+			       (void *)(uintptr_t)(VM_MAX_RINGS + i));
+	for (k = 0; k < runs[run].drainers; k++)
+		pthread_create(&helpers[k], NULL, drainer, (void *)(uintptr_t)k);
+	pthread_create(&helpers[k], NULL, switcher, NULL);
+	__atomic_store_n(&go, 1, __ATOMIC_RELEASE);
+
+	clock_gettime(CLOCK_MONOTONIC, &t0);
+	do {
+		if (runs[run].lossy) {
+			pthread_kill(threads[pesters++ % n_threads], SIGUSR1);
+			usleep(20);
+		} else {
+			usleep(1000);
+		}
+		clock_gettime(CLOCK_MONOTONIC, &t1);
+	} while ((t1.tv_sec - t0.tv_sec) * 1000 +
+		 (t1.tv_nsec - t0.tv_nsec) / 1000000 < milliseconds);
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+
+	for (i = 0; i < n_threads; i++)
+		pthread_join(threads[i], NULL);
+	for (i = 0; i <= k; i++)
+		pthread_join(helpers[i], NULL);
+
+	for (i = 0; i < vm.pool.nr_rings; i++) {
+		vm_harvest(&vm, i, ~0u, on_seen, NULL);
+		vm_reset(&vm, i);
+		if (vm_word(&vm, i) != KVM_DIRTY_POOL_FREE)
+			complain("not FREE in the end", i, vm_word(&vm, i));
+		if (kvm_dirty_pool_used(&vm.ring[i]))
+			complain("not empty in the end", i, 0);
+		if (!test_bit(i, vm.pool.avail))
+			complain("not available in the end", i, 0);
+		pushed += vm.ring[i].pushed;
+	}
+	if (vm.pool.nr_reserve.counter)
+		complain("reserves left", vm.pool.nr_reserve.counter, 0);
+
+	lost = vm.pool.overflows.counter;
+	for (slot = 0; slot < 2 * MAX_USERS; slot++) {
+		marked += next[slot];
+		for (k = 0; k < MARKS; k++) {
+			bool s = seen[slot * MARKS + k];
+
+			if (s != protected[slot * MARKS + k])
+				complain("harvested, not protected", slot, k);
+			if (s && k >= next[slot])
+				complain("invented", slot, k);
+			if (!s && k < next[slot] && !runs[run].lossy)
+				complain("lost", slot, k);
+			harvested += s;
+		}
+	}
+	if (harvested + lost != marked)
+		complain("marks unaccounted for", marked - harvested, lost);
+	if (pushed != harvested)
+		complain("pushed and harvested differ", pushed, harvested);
+	if (lost && !runs[run].lossy)
+		complain("lost in a strict run", 0, lost);
+	if (!!lost != !!vm.pool.overflow.counter)
+		complain("OVERFLOW and losses differ", 0, lost);
+
+	printf("%sok %u stress: %u vCPUs, %u others, %u drainers, %s: %llu marks, %lu parks, %lu reserves, %llu lost\n",
+	       errors ? "not " : "", run + 1, runs[run].vcpus, runs[run].vms,
+	       runs[run].drainers, runs[run].lossy ? "lossy" : "strict",
+	       (unsigned long long)marked, vm.parks, vm.reserves,
+	       (unsigned long long)lost);
+	vm_exit(&vm);
+}
+
+int main(int argc, char **argv)
+{
+	u32 milliseconds = argc > 2 ? atoi(argv[2]) : 300;
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	u32 i;
+	int bad = 0;
+
+	seed = argc > 1 && atoi(argv[1]) ? (u32)atoi(argv[1]) :
+					   (u32)time(NULL) | 1;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("# stress: seed %u, %u ms a run\n", seed, milliseconds);
+	sigaction(SIGUSR1, &sa, NULL);
+	for (i = 0; i < VM_MAX_RINGS; i++)
+		pthread_mutex_init(&fetch_lock[i], NULL);
+	seen = malloc((size_t)2 * MAX_USERS * MARKS);
+	protected = malloc((size_t)2 * MAX_USERS * MARKS);
+	if (!seen || !protected)
+		return 1;
+	drp_thread_begin();
+	for (run = 0; run < ARRAY_SIZE(runs); run++) {
+		errors = 0;
+		one_run(milliseconds);
+		bad += errors;
+	}
+	printf("1..%u\n", run);
+	drp_thread_end();
+	free(seen);
+	free(protected);
+	return !!bad;
+}
