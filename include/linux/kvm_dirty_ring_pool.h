@@ -39,6 +39,9 @@ struct kvm_dirty_ring_pool;
 /* A claim is held with preemption off: bound the entries pushed under it. */
 #define KVM_DIRTY_POOL_BATCH		64
 
+/* Runs of pages protected together: worth taking a lock, fit on the stack. */
+#define KVM_DIRTY_POOL_RUNS		32
+
 /* No ring, and the end of every search. */
 #define KVM_DIRTY_POOL_NONE		(~0u)
 
@@ -151,6 +154,9 @@ struct kvm_dirty_pool_run {
  *	a mark of @user was lost to the OVERFLOW state (@ring is NULL).  Called
  *	with preemption off and possibly under the run queue's lock: must not
  *	wake, signal or kick anyone directly
+ * @quiesce: wait until pages whose marks were pushed before the call are
+ *	mapped as the marks promise, so that @protect finds the mappings.
+ *	Process context, under the ring's reset_lock.  Optional
  * @protect: trap writes to the pages of @nr runs again.  All that is in @runs
  *	comes from userspace and is to be validated.  Process context, under the
  *	ring's reset_lock
@@ -161,6 +167,7 @@ struct kvm_dirty_pool_ops {
 		       struct kvm_dirty_pool_user *user,
 		       struct kvm_dirty_pool_ring *ring,
 		       enum kvm_dirty_pool_event event);
+	void (*quiesce)(struct kvm_dirty_ring_pool *pool);
 	void (*protect)(struct kvm_dirty_ring_pool *pool,
 			const struct kvm_dirty_pool_run *runs, u32 nr);
 	void (*flush)(struct kvm_dirty_ring_pool *pool);
@@ -355,6 +362,18 @@ struct kvm_enable_cap;
 struct kvm_memory_slot;
 struct kvm_vcpu;
 
+/**
+ * struct kvm_dirty_pool_range - a kvm_dirty_pool_run that was found valid
+ * @memslot: the memslot, under SRCU
+ * @offset: of the first page in the memslot, in pages
+ * @mask: a bit for each page from @offset on, all in the memslot
+ */
+struct kvm_dirty_pool_range {
+	struct kvm_memory_slot *memslot;
+	u64 offset;
+	unsigned long mask;
+};
+
 #ifdef CONFIG_HAVE_KVM_DIRTY_RING_POOL
 
 int kvm_dirty_ring_pool_max_size(void);
@@ -366,11 +385,17 @@ void kvm_dirty_ring_pool_add_vcpu(struct kvm_vcpu *vcpu);
 void kvm_dirty_ring_pool_mark(struct kvm *kvm,
 			      const struct kvm_memory_slot *memslot,
 			      u64 gfn);
+void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
+				   u32 nr);
 bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu);
 int kvm_dirty_ring_pool_reset_all(struct kvm *kvm);
 int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
 			      unsigned long arg);
 void kvm_dirty_ring_pool_update_stats(struct kvm *kvm);
+void kvm_arch_dirty_pool_quiesce(struct kvm *kvm);
+void kvm_arch_dirty_pool_protect(struct kvm *kvm,
+				 const struct kvm_dirty_pool_range *ranges,
+				 u32 nr);
 
 #else /* !CONFIG_HAVE_KVM_DIRTY_RING_POOL */
 

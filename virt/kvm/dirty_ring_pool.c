@@ -574,15 +574,10 @@ bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
 	return false;
 }
 
-/*
- * Runs of pages that were reset but not protected yet.  As many as are worth
- * taking mmu_lock for, and fit on the stack.
- */
-#define POOL_RUNS		32
-
+/* Runs of pages that were reset but not protected yet. */
 struct pool_runs {
 	u32 nr;
-	struct kvm_dirty_pool_run run[POOL_RUNS];
+	struct kvm_dirty_pool_run run[KVM_DIRTY_POOL_RUNS];
 };
 
 static void pool_runs_flush(struct kvm_dirty_ring_pool *pool,
@@ -625,7 +620,7 @@ static void pool_runs_add(struct kvm_dirty_ring_pool *pool,
 	if (runs->nr && pool_run_join(&runs->run[runs->nr - 1], slot, offset))
 		return;
 
-	if (runs->nr == POOL_RUNS) {
+	if (runs->nr == KVM_DIRTY_POOL_RUNS) {
 		pool_runs_flush(pool, runs);
 		cond_resched();
 	}
@@ -683,6 +678,10 @@ int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
 			ret = -EINTR;
 			break;
 		}
+
+		/* All entries below end were pushed before this. */
+		if (index == first && pool->ops->quiesce)
+			pool->ops->quiesce(pool);
 
 		slot = READ_ONCE(entry->slot);
 		offset = READ_ONCE(entry->offset);

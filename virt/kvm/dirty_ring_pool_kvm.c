@@ -170,29 +170,62 @@ static struct kvm_memory_slot *pool_vm_memslot(struct kvm *kvm, u32 slot)
 	return id_to_memslot(__kvm_memslots(kvm, as_id), id) ?: ERR_PTR(-ENOENT);
 }
 
+/*
+ * Architectures that can do better than these have their own.  Under mmu_lock
+ * there are no faults that have marked, but not mapped yet.
+ */
+void __weak kvm_arch_dirty_pool_quiesce(struct kvm *kvm)
+{
+}
+
+void __weak kvm_arch_dirty_pool_protect(struct kvm *kvm,
+					const struct kvm_dirty_pool_range *ranges,
+					u32 nr)
+{
+	u32 i;
+
+	KVM_MMU_LOCK(kvm);
+	for (i = 0; i < nr; i++) {
+		kvm_arch_mmu_enable_log_dirty_pt_masked(kvm, ranges[i].memslot,
+							ranges[i].offset,
+							ranges[i].mask);
+	}
+	KVM_MMU_UNLOCK(kvm);
+}
+
+static void pool_vm_quiesce(struct kvm_dirty_ring_pool *pool)
+{
+	kvm_arch_dirty_pool_quiesce(to_pool_vm(pool)->kvm);
+}
+
 static void pool_vm_protect(struct kvm_dirty_ring_pool *pool,
 			    const struct kvm_dirty_pool_run *runs, u32 nr)
 {
+	struct kvm_dirty_pool_range ranges[KVM_DIRTY_POOL_RUNS];
 	struct kvm *kvm = to_pool_vm(pool)->kvm;
-	struct kvm_memory_slot *memslot;
-	u32 i;
+	u32 i, valid = 0;
 	int idx;
 
 	idx = srcu_read_lock(&kvm->srcu);
-	KVM_MMU_LOCK(kvm);
 
 	for (i = 0; i < nr; i++) {
+		struct kvm_memory_slot *memslot;
 		u64 offset = runs[i].offset;
 
 		memslot = pool_vm_memslot(kvm, runs[i].slot);
 		if (IS_ERR(memslot) || offset >= memslot->npages ||
 		    __fls(runs[i].mask) >= memslot->npages - offset)
 			continue;
-		kvm_arch_mmu_enable_log_dirty_pt_masked(kvm, memslot, offset,
-							runs[i].mask);
+		ranges[valid++] = (struct kvm_dirty_pool_range) {
+			.memslot = memslot,
+			.offset = offset,
+			.mask = runs[i].mask,
+		};
 	}
 
-	KVM_MMU_UNLOCK(kvm);
+	if (valid)
+		kvm_arch_dirty_pool_protect(kvm, ranges, valid);
+
 	srcu_read_unlock(&kvm->srcu, idx);
 }
 
@@ -203,6 +236,7 @@ static void pool_vm_flush(struct kvm_dirty_ring_pool *pool)
 
 static const struct kvm_dirty_pool_ops pool_vm_ops = {
 	.notify = pool_vm_notify,
+	.quiesce = pool_vm_quiesce,
 	.protect = pool_vm_protect,
 	.flush = pool_vm_flush,
 };
@@ -367,6 +401,49 @@ void kvm_dirty_ring_pool_mark(struct kvm *kvm,
 
 	kvm_dirty_pool_mark(pool, user, memslot->as_id << 16 | memslot->id,
 			    gfn - memslot->base_gfn, 1, flags);
+}
+
+/**
+ * kvm_dirty_ring_pool_mark_gpas - mark the pages that a CPU logged dirty
+ * @vcpu: the vCPU, loaded, of a VM with a pool
+ * @gpas: the guest physical addresses
+ * @nr: number of @gpas
+ *
+ * One claim for up to KVM_DIRTY_POOL_BATCH pages.
+ *
+ * Context: The vCPU's thread, under kvm->srcu.
+ */
+void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
+				   u32 nr)
+{
+	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
+	struct kvm_dirty_pool_user *user = &vcpu->dirty_pool_user;
+	struct kvm_dirty_pool_claim claim;
+	u32 i = 0;
+
+	while (i < nr) {
+		bool claimed;
+
+		preempt_disable();
+		claimed = kvm_dirty_pool_claim(pool, user, 0, &claim);
+		while (claimed && i < nr && claim.room) {
+			gfn_t gfn = gpa_to_gfn(gpas[i++]);
+			struct kvm_memory_slot *memslot;
+
+			memslot = kvm_vcpu_gfn_to_memslot(vcpu, gfn);
+			if (memslot && kvm_slot_dirty_track_enabled(memslot))
+				kvm_dirty_pool_push(&claim,
+						    memslot->as_id << 16 | memslot->id,
+						    gfn - memslot->base_gfn);
+		}
+		if (claimed)
+			kvm_dirty_pool_return(pool, user, &claim);
+		preempt_enable();
+
+		/* No room: this one is accounted as lost, unless there is now. */
+		if (!claimed)
+			kvm_vcpu_mark_page_dirty(vcpu, gpa_to_gfn(gpas[i++]));
+	}
 }
 
 /**
