@@ -18,7 +18,7 @@ ifneq ($(wildcard scripts/check-pml),)
 PARTS += pml
 endif
 
-.PHONY: help setup kernel vm run check $(PARTS:%=check-%) clean distclean
+.PHONY: help setup kernel vm run series check $(PARTS:%=check-%) clean distclean
 # The parts share build/ and the processors
 .NOTPARALLEL:
 
@@ -46,6 +46,9 @@ run: setup ## compare bitmap, per-vCPU rings and the pool; table and build/repor
 
 vm: kernel ## an interactive shell in the VM, with the tests
 	@scripts/vm --shell
+
+series: setup ## the kernel part as patches for 'git am', in build/series
+	@scripts/series
 
 check: setup ## all the tests
 	@scripts/check $(PARTS)
