@@ -3,12 +3,15 @@
 
 O        ?= build
 LINUX    ?=
-export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS
+export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS OUT
 
 # Parts of the check that are there
 PARTS := static
 ifneq ($(wildcard tools/testing/dirty_ring_pool/Makefile),)
 PARTS += harness
+endif
+ifneq ($(wildcard scripts/check-bench-user),)
+PARTS += bench-user
 endif
 PARTS += vm
 ifneq ($(wildcard scripts/check-bench),)
@@ -25,12 +28,13 @@ endif
 help: ## list these commands
 	@echo "make COMMAND [VARIABLE=...]"
 	@echo
-	@sed -n 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 19
 	@echo
 	@echo "  LINUX=PATH      a kernel tree or .tar.xz (Debian's linux-source-6.12)"
 	@echo "  O=DIR           where everything is built (build)"
 	@echo "  JOBS=N          jobs of a build (the number of processors)"
 	@echo "  POLICIES=\"...\"  VCPUS=\"...\"  WORKLOADS=\"...\"  RUNS=N   narrow or repeat 'run'"
+	@echo "  OUT=NAME        keep the figures of 'bench' under this name"
 	@echo "  CASES=REGEX     some cases of 'check-vm'"
 
 setup: ## install what is missing from Debian 12
@@ -43,6 +47,12 @@ kernel: setup ## build the patched kernel, the tests and the initramfs
 
 run: setup ## compare bitmap, per-vCPU rings and the pool; table and build/report/
 	@scripts/run
+
+bench: setup ## compare them in userspace, with more rivals; no kernel build, 2 minutes
+	@scripts/bench
+
+bench-compare: ## A=NAME B=NAME: figures of two machines, or of two commits
+	@scripts/bench --compare "$(A)" "$(B)"
 
 vm: kernel ## an interactive shell in the VM, with the tests
 	@scripts/vm --shell
@@ -61,6 +71,9 @@ check-vm: setup ## the selftests, in the debug kernel
 
 check-harness: setup ## the pool's own code compiled in userspace
 	@scripts/check-harness
+
+check-bench-user: setup ## a short 'bench': does it measure, are its counts sane?
+	@scripts/check-bench-user
 
 check-bench: setup ## a short 'run', looked at for lost pages
 	@scripts/check-bench

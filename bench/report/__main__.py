@@ -5,10 +5,15 @@ collect LINES OUT KEY=VALUE...   run.json from dirty_pool_bench's lines
 table RUN.JSON                   tables for a terminal
 page DIR                         DIR/index.html and its figures, from DIR/*.json
 check LINES                      TAP: are the lines whole and is no page lost?
+bench LINES OUT DIR KEY=VALUE... bench.json from pool_bench's lines and callgrind's DIR
+bench-text BENCH.JSON            targets and more for a terminal
+bench-check BENCH.JSON           TAP: is everything there?
+bench-compare A.JSON B.JSON      two machines, or two commits
 """
 import json
 import sys
 
+import benchdata
 import page
 import rundata
 import table
@@ -50,6 +55,9 @@ def check(lines):
 
 def main():
     commands = {"collect": collect, "check": check, "page": page.write,
+                "bench": benchdata.collect, "bench-check": benchdata.check,
+                "bench-compare": benchdata.compare,
+                "bench-text": lambda path: print(benchdata.text(rundata.load(path))),
                 "table": lambda path: print(table.text(rundata.load(path)))}
     if len(sys.argv) < 3 or sys.argv[1] not in commands:
         raise SystemExit(__doc__)

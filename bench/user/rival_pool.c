@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The pool, as virt/kvm/dirty_ring_pool_kvm.c uses it.  And two experiments
+ * about claims without a locked instruction:
+ *
+ *   kept	a vCPU keeps its claim from mark to mark, until its room is
+ *		used up, it leaves the CPU, or somebody asks for the ring
+ *   biased	a ring is its vCPU's own, who says by plain stores when it is
+ *		at work; whoever else wants the ring has to interrupt all CPUs
+ *		to be sure that these stores are seen
+ */
+#include <linux/preempt.h>
+#include <linux/slab.h>
+#include "rival_pool.h"
+
+__thread int bench_preempt_count;
+
+static struct pool_tracker *pool_of(struct kvm_dirty_ring_pool *pool)
+{
+	return (void *)((char *)pool - offsetof(struct pool_tracker, pool));
+}
+
+/* As pool_vm_notify(), but for the signalling. */
+static void pool_notify(struct kvm_dirty_ring_pool *pool,
+			struct kvm_dirty_pool_user *user,
+			struct kvm_dirty_pool_ring *ring,
+			enum kvm_dirty_pool_event event)
+{
+	struct pool_tracker *t = pool_of(pool);
+	struct pool_vcpu *vcpu;
+
+	if (event == KVM_DIRTY_POOL_EV_PARK) {
+		__atomic_fetch_add(&t->tracker.parks, 1, __ATOMIC_RELAXED);
+		WRITE_ONCE(t->tracker.wake, true);
+		if (t->rival->nostop)
+			return;
+	}
+
+	if (user != &pool->vm_user)
+		vcpu = &t->vcpu[user->id];
+	else if (ring && event == KVM_DIRTY_POOL_EV_PARK)
+		vcpu = &t->vcpu[ring->index];
+	else
+		return;
+	if (event == KVM_DIRTY_POOL_EV_PARK)
+		WRITE_ONCE(vcpu->user.exit_ring, ring->index + 1);
+	WRITE_ONCE(vcpu->request, true);
+}
+
+static void pool_protect(struct kvm_dirty_ring_pool *pool,
+			 const struct kvm_dirty_pool_run *runs, u32 nr)
+{
+}
+
+static void pool_flush(struct kvm_dirty_ring_pool *pool)
+{
+}
+
+static const struct kvm_dirty_pool_ops pool_ops = {
+	.notify		= pool_notify,
+	.protect	= pool_protect,
+	.flush		= pool_flush,
+};
+
+void *pool_create(const struct bench_rival *rival, u32 nr, u32 entries)
+{
+	struct pool_tracker *t = bench_alloc(sizeof(*t));
+	size_t bytes = entries * sizeof(struct kvm_dirty_gfn);
+	u32 i;
+
+	t->tracker.nr = nr;
+	t->rival = rival;
+	t->vcpu = bench_alloc(nr * sizeof(*t->vcpu));
+	t->ring = bench_alloc(nr * sizeof(*t->ring));
+	t->fetch = bench_alloc(nr * sizeof(*t->fetch));
+	if (kvm_dirty_pool_init(&t->pool, &pool_ops, nr) ||
+	    kvm_dirty_pool_set_policy(&t->pool, rival->policy))
+		return NULL;
+	for (i = 0; i < nr; i++) {
+		kvm_dirty_pool_user_init(&t->vcpu[i].user, i);
+		kvm_dirty_pool_ring_init(&t->ring[i], bench_alloc(bytes),
+					 entries, bench_rsvd());
+		kvm_dirty_pool_add(&t->pool, &t->ring[i]);
+		/* As kvm_dirty_ring_pool_add_vcpu() does. */
+		t->vcpu[i].user.last = &t->ring[i];
+	}
+	return t;
+}
+
+void pool_destroy(void *tracker)
+{
+	struct pool_tracker *t = tracker;
+	u32 i;
+
+	kvm_dirty_pool_exit(&t->pool);
+	for (i = 0; i < t->tracker.nr; i++)
+		kfree(t->ring[i].gfns);
+	kfree(t->vcpu);
+	kfree(t->ring);
+	kfree(t->fetch);
+	kfree(t);
+}
+
+/* A mark a page, as mark_page_dirty_in_slot() makes it. */
+static u32 pool_run_single(struct pool_tracker *t,
+			   struct kvm_dirty_pool_user *user,
+			   const u64 *page, u32 nr, const bool *request)
+{
+	u32 done = 0;
+
+	while (done < nr) {
+		kvm_dirty_pool_mark(&t->pool, user, BENCH_SLOT, page[done], 1, 0);
+		done++;
+		if (unlikely(READ_ONCE(*request)))
+			break;
+	}
+	return done;
+}
+
+/* As kvm_dirty_ring_pool_mark_gpas() does for the pages that PML logged. */
+static u32 pool_run(void *tracker, u32 who, const u64 *page, u32 nr, u32 batch)
+{
+	struct pool_tracker *t = tracker;
+	struct kvm_dirty_pool_user *user = &t->pool.vm_user;
+	unsigned int flags = KVM_DIRTY_POOL_NORESERVE;
+	struct kvm_dirty_pool_claim claim;
+	static const bool never;
+	const bool *request = &never;
+	u32 done = 0;
+
+	if (likely(who != BENCH_VM)) {
+		user = &t->vcpu[who].user;
+		request = &t->vcpu[who].request;
+		if (batch == 1)
+			return pool_run_single(t, user, page, nr, request);
+		flags = 0;
+	}
+
+	while (done < nr) {
+		u32 end = nr - done < batch ? nr : done + batch;
+
+		while (done < end) {
+			bool claimed;
+
+			preempt_disable();
+			claimed = kvm_dirty_pool_claim(&t->pool, user, flags,
+						       &claim);
+			while (claimed && done < end && claim.room)
+				kvm_dirty_pool_push(&claim, BENCH_SLOT,
+						    page[done++]);
+			if (likely(claimed))
+				kvm_dirty_pool_return(&t->pool, user, &claim);
+			preempt_enable();
+			if (!claimed)
+				return done;
+		}
+		if (unlikely(READ_ONCE(*request)))
+			break;
+	}
+	return done;
+}
+
+static bool pool_exit(void *tracker, u32 who)
+{
+	struct pool_tracker *t = tracker;
+	struct pool_vcpu *vcpu = &t->vcpu[who];
+	u32 ring;
+
+	if (!READ_ONCE(vcpu->request))
+		return false;
+	WRITE_ONCE(vcpu->request, false);
+	ring = __atomic_exchange_n(&vcpu->user.exit_ring, 0, __ATOMIC_SEQ_CST);
+	if (kvm_dirty_pool_gate(&t->pool, &vcpu->user))
+		WRITE_ONCE(vcpu->request, true);
+	else if (!ring || !(atomic_read(&t->ring[ring - 1].word) &
+			    KVM_DIRTY_POOL_PARKED))
+		return false;
+	return true;
+}
+
+static bool pool_gate(void *tracker, u32 who)
+{
+	struct pool_tracker *t = tracker;
+
+	return kvm_dirty_pool_gate(&t->pool, &t->vcpu[who].user);
+}
+
+static void pool_harvest(void *tracker, struct bench_harvest *harvest)
+{
+	struct pool_tracker *t = tracker;
+	u32 i;
+
+	for (i = 0; i < t->tracker.nr; i++)
+		bench_harvest_ring(t->ring[i].gfns, t->ring[i].mask + 1,
+				   &t->fetch[i], harvest);
+}
+
+static void pool_reset(void *tracker)
+{
+	struct pool_tracker *t = tracker;
+	u32 i, count;
+
+	for (i = 0; i < t->tracker.nr; i++)
+		kvm_dirty_pool_reset(&t->pool, &t->ring[i], &count);
+	kvm_dirty_pool_flush(&t->pool);
+}
+
+static void pool_stats(void *tracker, struct bench_stats *stats)
+{
+	struct pool_tracker *t = tracker;
+	u32 i;
+
+	for (i = 0; i < t->tracker.nr; i++) {
+		stats->claims += t->ring[i].claims;
+		stats->retries += t->ring[i].retries;
+		stats->moves += t->ring[i].moves;
+	}
+}
+
+#define POOL(label, pol, stop) {		\
+	.name		= label,		\
+	.policy		= pol,			\
+	.nostop		= stop,			\
+	.create		= pool_create,		\
+	.destroy	= pool_destroy,		\
+	.run		= pool_run,		\
+	.exit		= pool_exit,		\
+	.gate		= pool_gate,		\
+	.harvest	= pool_harvest,		\
+	.reset		= pool_reset,		\
+	.stats		= pool_stats,		\
+}
+
+const struct bench_rival bench_pool[BENCH_SPEC] = {
+	POOL("last-used", "last-used", false),
+	POOL("round-robin", "round-robin", false),
+	POOL("lru", "lru", false),
+	POOL("mru", "mru", false),
+};
+
+const struct bench_rival bench_pool_nostop[BENCH_SPEC] = {
+	POOL("last-used+nostop", "last-used", true),
+	POOL("round-robin+nostop", "round-robin", true),
+	POOL("lru+nostop", "lru", true),
+	POOL("mru+nostop", "mru", true),
+};
+
+/*
+ * Experiment: keep the claim.  A mark that interrupts another one finds @busy
+ * set and goes to another ring.
+ */
+void pool_hand_back(struct pool_tracker *t, u32 who)
+{
+	struct pool_vcpu *vcpu = &t->vcpu[who];
+
+	if (vcpu->held.ring)
+		kvm_dirty_pool_return(&t->pool, &vcpu->user, &vcpu->held);
+	vcpu->held.ring = NULL;
+	vcpu->held.room = 0;
+	WRITE_ONCE(vcpu->recall, false);
+}
+
+static noinline bool kept_refill(struct pool_tracker *t, u32 who)
+{
+	struct pool_vcpu *vcpu = &t->vcpu[who];
+
+	pool_hand_back(t, who);
+	return kvm_dirty_pool_claim(&t->pool, &vcpu->user, 0, &vcpu->held);
+}
+
+static noinline void kept_mark(struct pool_tracker *t, u32 who, u64 page)
+{
+	struct pool_vcpu *vcpu = &t->vcpu[who];
+
+	preempt_disable();
+	WRITE_ONCE(vcpu->busy, true);
+	barrier();
+	if (likely(vcpu->held.room && !READ_ONCE(vcpu->recall)) ||
+	    kept_refill(t, who))
+		kvm_dirty_pool_push(&vcpu->held, BENCH_SLOT, page);
+	barrier();
+	WRITE_ONCE(vcpu->busy, false);
+	preempt_enable();
+}
+
+static u32 kept_run(void *tracker, u32 who, const u64 *page, u32 nr, u32 batch)
+{
+	struct pool_tracker *t = tracker;
+	u32 done = 0;
+
+	while (done < nr) {
+		kept_mark(t, who, page[done++]);
+		if (unlikely(READ_ONCE(t->vcpu[who].request)))
+			break;
+	}
+	return done;
+}
+
+static void kept_reset(void *tracker)
+{
+	struct pool_tracker *t = tracker;
+	u32 i;
+
+	/* Each vCPU leaves its CPU once in a while. */
+	for (i = 0; i < t->tracker.nr; i++)
+		pool_hand_back(t, i);
+	pool_reset(tracker);
+}
+
+const struct bench_rival bench_kept = {
+	.name		= "kept claim",
+	.policy		= "last-used",
+	.create		= pool_create,
+	.destroy	= pool_destroy,
+	.run		= kept_run,
+	.exit		= pool_exit,
+	.gate		= pool_gate,
+	.harvest	= pool_harvest,
+	.reset		= kept_reset,
+};
+
+/* Experiment: vCPU i has claimed ring i for good; @recall revokes that. */
+static noinline bool biased_mark(struct pool_tracker *t, u32 who, u64 page)
+{
+	struct pool_vcpu *vcpu = &t->vcpu[who];
+	struct kvm_dirty_pool_ring *ring = &t->ring[who];
+	struct kvm_dirty_pool_claim claim = { .ring = ring };
+	bool ok;
+
+	preempt_disable();
+	WRITE_ONCE(vcpu->busy, true);
+	/* The one who revokes has a barrier run on this CPU instead. */
+	barrier();
+	ok = likely(!READ_ONCE(vcpu->recall));
+	if (ok) {
+		claim.room = ring->soft_end - ring->dirty_index;
+		ring->claims++;
+		if (unlikely(ring->last_user != who)) {
+			ring->last_user = who;
+			ring->moves++;
+		}
+		kvm_dirty_pool_push(&claim, BENCH_SLOT, page);
+		ring->pushed++;
+		/* In earnest the ring would be parked here. */
+		if (unlikely(ring->dirty_index == ring->soft_end))
+			ring->soft_end = READ_ONCE(ring->reset_index) +
+					 ring->soft_limit;
+	}
+	/* Pairs with whoever revokes: what was pushed is visible. */
+	smp_store_release(&vcpu->busy, false);
+	preempt_enable();
+	return ok;
+}
+
+static u32 biased_run(void *tracker, u32 who, const u64 *page, u32 nr,
+		      u32 batch)
+{
+	struct pool_tracker *t = tracker;
+	u32 done = 0;
+
+	while (done < nr && biased_mark(t, who, page[done])) {
+		done++;
+		if (unlikely(READ_ONCE(t->vcpu[who].request)))
+			break;
+	}
+	return done;
+}
+
+const struct bench_rival bench_biased = {
+	.name		= "biased claim",
+	.policy		= "last-used",
+	.create		= pool_create,
+	.destroy	= pool_destroy,
+	.run		= biased_run,
+	.exit		= pool_exit,
+	.gate		= pool_gate,
+	.harvest	= pool_harvest,
+	.reset		= pool_reset,
+};

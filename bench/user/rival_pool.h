@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef BENCH_RIVAL_POOL_H
+#define BENCH_RIVAL_POOL_H
+
+#include <linux/kvm_dirty_ring_pool.h>
+#include "bench.h"
+
+/**
+ * struct pool_vcpu - what a vCPU has
+ * @user: of the pool
+ * @request: it has to leave the guest
+ * @held: for the experiments, a claim that is kept
+ * @busy: for the experiments, in the middle of a mark
+ * @recall: for the experiments, somebody wants the ring
+ */
+struct pool_vcpu {
+	struct kvm_dirty_pool_user user ____cacheline_aligned_in_smp;
+	bool request;
+	bool busy;
+	bool recall;
+	struct kvm_dirty_pool_claim held;
+};
+
+struct pool_tracker {
+	struct bench_tracker tracker;
+	const struct bench_rival *rival;
+	struct kvm_dirty_ring_pool pool;
+	struct pool_vcpu *vcpu;
+	struct kvm_dirty_pool_ring *ring;
+	u32 *fetch;
+};
+
+void *pool_create(const struct bench_rival *rival, u32 nr, u32 entries);
+void pool_destroy(void *tracker);
+void pool_hand_back(struct pool_tracker *t, u32 who);
+
+#endif

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <stdlib.h>
+#include <string.h>
+#include <linux/atomic.h>
+#include <linux/kvm.h>
+#include <linux/slab.h>
+#include "measure.h"
+
+void *bench_alloc(size_t size)
+{
+	void *p = kzalloc(size, GFP_KERNEL);
+
+	if (!p) {
+		fprintf(stderr, "out of memory\n");
+		exit(1);
+	}
+	return p;
+}
+
+/* splitmix64 */
+u64 bench_random(u64 *state)
+{
+	u64 z = *state += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+	return z ^ z >> 31;
+}
+
+/* A line of JSON. */
+void bench_begin(FILE *out, const char *what)
+{
+	fprintf(out, "{\"q\":\"%s\"", what);
+}
+
+void bench_text(FILE *out, const char *name, const char *text)
+{
+	fprintf(out, ",\"%s\":\"%s\"", name, text);
+}
+
+void bench_number(FILE *out, const char *name, double v)
+{
+	fprintf(out, ",\"%s\":%.12g", name, v);
+}
+
+void bench_values(FILE *out, const char *name, const double *v, int nr)
+{
+	int i;
+
+	fprintf(out, ",\"%s\":[", name);
+	for (i = 0; i < nr; i++)
+		fprintf(out, "%s%.4g", i ? "," : "", v[i]);
+	fprintf(out, "]");
+}
+
+void bench_end(FILE *out)
+{
+	fprintf(out, "}\n");
+}
+
+void bench_progress(const char *what, int at, int of)
+{
+	static double last;
+	static double begin;
+	static const char *whose;
+
+	if (whose != what) {
+		whose = what;
+		begin = bench_now();
+		last = begin;
+	}
+	if (at == of)
+		fprintf(stderr, "  %-44s %.1f s\n", what, (bench_now() - begin) / 1e9);
+	else if (bench_now() - last > 5e9)
+		fprintf(stderr, "    %d of %d\n", at, of);
+	else
+		return;
+	last = bench_now();
+}
+
+/* What userspace does with the entries of one ring; returns how many. */
+u32 bench_harvest_ring(struct kvm_dirty_gfn *gfns, u32 size, u32 *fetch,
+		       struct bench_harvest *harvest)
+{
+	u32 found = 0;
+
+	for (;;) {
+		struct kvm_dirty_gfn *gfn = &gfns[*fetch & (size - 1)];
+
+		/* Pairs with the release by which the entry is published. */
+		if (smp_load_acquire(&gfn->flags) != KVM_DIRTY_GFN_F_DIRTY)
+			break;
+		/* Pairs with the acquire of the reset. */
+		smp_store_release(&gfn->flags, KVM_DIRTY_GFN_F_RESET);
+		(*fetch)++;
+		found++;
+	}
+	harvest->total += found;
+	if (found > harvest->longest)
+		harvest->longest = found;
+	return found;
+}
+
+void bench_drain(const struct bench_rival *rival, void *tracker)
+{
+	struct bench_harvest harvest = { 0 };
+
+	rival->harvest(tracker, &harvest);
+	rival->reset(tracker);
+}
