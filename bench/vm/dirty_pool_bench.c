@@ -12,11 +12,12 @@
  */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,22 +40,13 @@ static unsigned int nr_workloads;
 static unsigned int vcpus[MAX_LIST];
 static unsigned int nr_vcpus;
 static unsigned int runs = 3;
-static unsigned int timeout_s = 120;
-
 static struct bench_cell base = {
 	.pages = 8192,
 	.passes = 2,
 	.period_ms = 100,
+	.timeout_s = 60,
 	.seed = 1,
 };
-
-static char running[128];
-
-static void hung(int sig)
-{
-	dprintf(STDERR_FILENO, "%s: not done after %u s\n", running, timeout_s);
-	_exit(1);
-}
 
 static void __noreturn help(const char *argv0, int code)
 {
@@ -74,7 +66,7 @@ static void __noreturn help(const char *argv0, int code)
 		"  --timeout S       for one measurement (default: %u)\n"
 		"  --output FILE     for the JSON lines\n",
 		argv0, default_modes, runs, base.pages, base.passes,
-		base.period_ms, base.seed, timeout_s);
+		base.period_ms, base.seed, base.timeout_s);
 	exit(code);
 }
 
@@ -265,7 +257,7 @@ static void print_u64(FILE *f, const char *name, u64 value)
 }
 
 static void print_json(FILE *f, unsigned int run, const struct bench_cell *cell,
-		       const struct bench_result *res)
+		       const struct bench_result *res, unsigned int repeats)
 {
 	static const char * const trackers[] = { "bitmap", "per-vcpu", "pool" };
 	unsigned int i;
@@ -282,6 +274,7 @@ static void print_json(FILE *f, unsigned int run, const struct bench_cell *cell,
 			      0 : cell->nr_vcpus);
 	print_u64(f, "ring_bytes", cell->ring_bytes);
 	print_u64(f, "soft_limit", res->soft_limit);
+	print_u64(f, "emulator_faults", repeats);
 	print_u64(f, "writes", res->writes);
 	print_u64(f, "marks", res->marks);
 	print_u64(f, "lost", res->lost);
@@ -367,13 +360,52 @@ static bool select_cell(struct bench_cell *cell, unsigned int run, unsigned int 
 	return cell_makes_sense(cell);
 }
 
+/*
+ * A process for each cell: it can end wherever something goes wrong.  Returns
+ * how often the emulator below spoilt it.
+ */
+static unsigned int measure_cell(const struct bench_cell *cell,
+				 struct bench_result *res)
+{
+	unsigned int repeats;
+	int status;
+	pid_t pid;
+
+	for (repeats = 0; ; repeats++) {
+		fflush(NULL);
+		pid = fork();
+		if (pid < 0)
+			die("fork: %s", strerror(errno));
+		if (!pid) {
+			bench_run(cell, res);
+			_exit(BENCH_OK);
+		}
+		if (waitpid(pid, &status, 0) != pid)
+			die("waitpid: %s", strerror(errno));
+		if (WIFEXITED(status) && WEXITSTATUS(status) == BENCH_OK)
+			return repeats;
+		if (!WIFEXITED(status) ||
+		    WEXITSTATUS(status) != BENCH_EMULATOR_FAULT || repeats == 2)
+			die("%s, %u vCPUs, %s: failed",
+			    bench_workload_names[cell->workload],
+			    cell->nr_vcpus, cell->mode.name);
+		printf("the emulator ran the guest with its host's registers: once more\n");
+	}
+}
+
 static u64 measure(FILE *f)
 {
 	unsigned int cells = nr_workloads * nr_vcpus * nr_modes;
 	unsigned int run, i, n = 0, total = 0;
 	struct bench_cell cell = base;
-	struct bench_result res;
+	struct bench_result *res;
+	unsigned int repeats;
 	u64 lost = 0, t;
+
+	res = mmap(NULL, sizeof(*res), PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (res == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
 
 	for (i = 0; i < cells; i++)
 		total += select_cell(&cell, 0, i) * runs;
@@ -383,17 +415,11 @@ static u64 measure(FILE *f)
 			if (!select_cell(&cell, run, i))
 				continue;
 
-			snprintf(running, sizeof(running), "%s, %u vCPUs, %s",
-				 bench_workload_names[cell.workload],
-				 cell.nr_vcpus, cell.mode.name);
 			t = now_ms();
-			alarm(timeout_s);
-			bench_run(&cell, &res);
-			alarm(0);
-
-			print_progress(++n, total, now_ms() - t, &cell, &res);
-			print_json(f, run, &cell, &res);
-			lost += res.lost;
+			repeats = measure_cell(&cell, res);
+			print_progress(++n, total, now_ms() - t, &cell, res);
+			print_json(f, run, &cell, res, repeats);
+			lost += res->lost;
 		}
 	}
 	return lost;
@@ -452,7 +478,7 @@ int main(int argc, char *argv[])
 			base.seed = to_uint("--seed", optarg);
 			break;
 		case 't':
-			timeout_s = to_uint("--timeout", optarg);
+			base.timeout_s = to_uint("--timeout", optarg);
 			break;
 		case 'o':
 			output = optarg;
@@ -480,7 +506,6 @@ int main(int argc, char *argv[])
 		if (!f)
 			die("%s: %s", output, strerror(errno));
 	}
-	signal(SIGALRM, hung);
 	drop_unsupported_modes(asked_for);
 	print_env(f);
 	printf("%u pages a pass, %u passes, rings of %u bytes, reaper every %u ms\n",

@@ -43,7 +43,15 @@ struct bench_cell {
 	unsigned int passes;
 	unsigned int ring_bytes;
 	unsigned int period_ms;
+	unsigned int timeout_s;
 	u32 seed;
+};
+
+/* Exit codes of the process that measures a cell. */
+enum bench_exit {
+	BENCH_OK,
+	BENCH_FAILED,
+	BENCH_EMULATOR_FAULT = 77,
 };
 
 struct bench_vcpu_result {
@@ -97,6 +105,10 @@ extern const char * const bench_workload_names[BENCH_NR_WORKLOADS];
 /* Is there such a mode on this kernel? */
 bool bench_mode_supported(const struct bench_mode *mode);
 
+/* Is the processor emulated by QEMU's TCG? */
+bool bench_emulated(void);
+
+/* Does not return if something fails; see enum bench_exit. */
 void bench_run(const struct bench_cell *cell, struct bench_result *res);
 
 #endif /* DIRTY_POOL_BENCH_H */
