@@ -228,19 +228,14 @@ static u32 pool_resets(struct kvm_dirty_ring_pool *pool, u32 nr)
 
 /*
  * Claim the reserve of a parked ring.  Returns 1 if that was done, 0 if all
- * reserves are full, -EBUSY if a ring is claimed and may yet have room, -EAGAIN
- * if there may be room because rings were drained or added meanwhile.
+ * reserves were seen full, -EBUSY if a ring is claimed and may yet have room.
  */
-static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
-			      struct kvm_dirty_pool_user *user, u32 nr,
-			      struct kvm_dirty_pool_claim *claim)
+static int pool_scan_reserve(struct kvm_dirty_ring_pool *pool,
+			     struct kvm_dirty_pool_user *user, u32 nr,
+			     struct kvm_dirty_pool_claim *claim)
 {
-	u32 resets = pool_resets(pool, nr);
 	int ret = 0;
 	u32 i;
-
-	/* Count resets before and after the rings are looked at. */
-	smp_rmb();
 
 	for (i = 0; i < nr; i++) {
 		u32 at = (user->home + i) % nr;
@@ -279,17 +274,38 @@ static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
 		return 1;
 	}
 
-	/*
-	 * The rings were seen full one after the other.  A mark is not lost
-	 * unless all of them were at the same time: which they were if none
-	 * was drained in between.
-	 */
-	smp_rmb();
-	if (!ret && (resets != pool_resets(pool, nr) ||
-		     nr != kvm_dirty_pool_nr_rings(pool)))
-		ret = -EAGAIN;
-
 	return ret;
+}
+
+/*
+ * As above, but 0 only if all reserves were full at the same time, and -EAGAIN
+ * if they were not, because rings were drained or added while others filled.
+ */
+static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
+			      struct kvm_dirty_pool_user *user, u32 nr,
+			      struct kvm_dirty_pool_claim *claim)
+{
+	int ret = pool_scan_reserve(pool, user, nr, claim);
+	u32 resets;
+
+	if (ret)
+		return ret;
+
+	/* Rare, so only now: were they full from one end of a scan to the other? */
+	resets = pool_resets(pool, nr);
+	/* Orders the counts of resets around the scan, with the next one. */
+	smp_rmb();
+	ret = pool_scan_reserve(pool, user, nr, claim);
+	if (ret)
+		return ret;
+
+	/* Pairs with the above. */
+	smp_rmb();
+	if (resets != pool_resets(pool, nr) ||
+	    nr != kvm_dirty_pool_nr_rings(pool))
+		return -EAGAIN;
+
+	return 0;
 }
 
 static bool pool_search(struct kvm_dirty_ring_pool *pool,
