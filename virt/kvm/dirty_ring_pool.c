@@ -185,9 +185,10 @@ static void pool_settle_reset(struct kvm_dirty_ring_pool *pool,
 	preempt_enable();
 }
 
-static void pool_claimed(struct kvm_dirty_pool_user *user,
-			 struct kvm_dirty_pool_ring *ring, u32 word, u32 room,
-			 struct kvm_dirty_pool_claim *claim)
+static __always_inline void pool_claimed(struct kvm_dirty_pool_user *user,
+					 struct kvm_dirty_pool_ring *ring,
+					 u32 word, u32 room,
+					 struct kvm_dirty_pool_claim *claim)
 {
 	claim->ring = ring;
 	claim->word = word;
@@ -201,9 +202,9 @@ static void pool_claimed(struct kvm_dirty_pool_user *user,
 	}
 }
 
-static bool pool_claim_free(struct kvm_dirty_pool_user *user,
-			    struct kvm_dirty_pool_ring *ring,
-			    struct kvm_dirty_pool_claim *claim)
+static __always_inline bool pool_claim_free(struct kvm_dirty_pool_user *user,
+					    struct kvm_dirty_pool_ring *ring,
+					    struct kvm_dirty_pool_claim *claim)
 {
 	if (!pool_take(ring, KVM_DIRTY_POOL_FREE, 0))
 		return false;
@@ -394,6 +395,40 @@ static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
 	return false;
 }
 
+/*
+ * Inlined where pages are marked, so that @claim is kept in registers there:
+ * only @slow has an address.
+ */
+static __always_inline bool pool_claim(struct kvm_dirty_ring_pool *pool,
+				       struct kvm_dirty_pool_user *user,
+				       unsigned int flags,
+				       struct kvm_dirty_pool_claim *claim)
+{
+	const struct kvm_dirty_pool_sched *sched;
+	struct kvm_dirty_pool_ring *ring;
+	struct kvm_dirty_pool_claim slow;
+	u32 failed = 0;
+
+	sched = rcu_dereference_sched(pool->sched);
+
+	ring = READ_ONCE(user->last);
+	if ((sched->flags & KVM_DIRTY_POOL_POLICY_STICKY) && likely(ring)) {
+		if (likely(pool_claim_free(user, ring, claim)))
+			goto claimed;
+		failed++;
+	}
+
+	if (!pool_claim_slow(pool, sched, user, flags, failed, &slow))
+		return false;
+
+	*claim = slow;
+	WRITE_ONCE(user->last, claim->ring);
+claimed:
+	trace_kvm_dirty_pool_claim(pool, claim->ring->index, user->id,
+				   claim->word, claim->room);
+	return true;
+}
+
 /**
  * kvm_dirty_pool_claim - claim a ring
  * @pool: the pool
@@ -419,43 +454,12 @@ bool kvm_dirty_pool_claim(struct kvm_dirty_ring_pool *pool,
 			  struct kvm_dirty_pool_user *user, unsigned int flags,
 			  struct kvm_dirty_pool_claim *claim)
 {
-	const struct kvm_dirty_pool_sched *sched;
-	struct kvm_dirty_pool_ring *ring;
-	u32 failed = 0;
-
-	sched = rcu_dereference_sched(pool->sched);
-
-	ring = READ_ONCE(user->last);
-	if ((sched->flags & KVM_DIRTY_POOL_POLICY_STICKY) && likely(ring)) {
-		if (likely(pool_claim_free(user, ring, claim)))
-			goto claimed;
-		failed++;
-	}
-
-	if (!pool_claim_slow(pool, sched, user, flags, failed, claim))
-		return false;
-
-	WRITE_ONCE(user->last, claim->ring);
-claimed:
-	trace_kvm_dirty_pool_claim(pool, claim->ring->index, user->id,
-				   claim->word, claim->room);
-	return true;
+	return pool_claim(pool, user, flags, claim);
 }
 
-/**
- * kvm_dirty_pool_return - return a claimed ring
- * @pool: the pool
- * @user: who claimed it
- * @claim: the claim, void from here on
- *
- * A release, paired with the acquire in kvm_dirty_pool_claim().  A ring that
- * reached its soft limit is parked, and the VM is notified.
- *
- * Context: as kvm_dirty_pool_claim().
- */
-void kvm_dirty_pool_return(struct kvm_dirty_ring_pool *pool,
-			   struct kvm_dirty_pool_user *user,
-			   struct kvm_dirty_pool_claim *claim)
+static __always_inline void pool_return(struct kvm_dirty_ring_pool *pool,
+					struct kvm_dirty_pool_user *user,
+					const struct kvm_dirty_pool_claim *claim)
 {
 	struct kvm_dirty_pool_ring *ring = claim->ring;
 	const struct kvm_dirty_pool_sched *sched;
@@ -496,6 +500,24 @@ void kvm_dirty_pool_return(struct kvm_dirty_ring_pool *pool,
 		sched->policy->put(sched->data, ring->index);
 }
 
+/**
+ * kvm_dirty_pool_return - return a claimed ring
+ * @pool: the pool
+ * @user: who claimed it
+ * @claim: the claim, void from here on
+ *
+ * A release, paired with the acquire in kvm_dirty_pool_claim().  A ring that
+ * reached its soft limit is parked, and the VM is notified.
+ *
+ * Context: as kvm_dirty_pool_claim().
+ */
+void kvm_dirty_pool_return(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_user *user,
+			   struct kvm_dirty_pool_claim *claim)
+{
+	pool_return(pool, user, claim);
+}
+
 /*
  * Nothing can be done but to say so, and to keep a vCPU out of the guest until
  * there is room again.
@@ -509,6 +531,81 @@ static void pool_overflow(struct kvm_dirty_ring_pool *pool,
 	WRITE_ONCE(user->reserve, true);
 	atomic_set(&pool->overflow, 1);
 	pool->ops->notify(pool, user, NULL, KVM_DIRTY_POOL_EV_OVERFLOW);
+}
+
+/* Not inlined, so that who calls it saves no registers if there is no put(). */
+static noinline void pool_put(const struct kvm_dirty_pool_sched *sched,
+			      struct kvm_dirty_pool_ring *ring)
+{
+	sched->policy->put(sched->data, ring->index);
+}
+
+/*
+ * One page into the user's last ring, which is what most marks are: claim,
+ * push and return in a row.  The locked instruction in the next claim waits
+ * for all stores before it, so what counts here is how many there are.
+ */
+static __always_inline bool pool_mark_last(struct kvm_dirty_ring_pool *pool,
+					   struct kvm_dirty_pool_user *user,
+					   u32 slot, u64 offset)
+{
+	const struct kvm_dirty_pool_sched *sched;
+	struct kvm_dirty_pool_ring *ring;
+	struct kvm_dirty_pool_claim claim;
+
+	sched = rcu_dereference_sched(pool->sched);
+	ring = READ_ONCE(user->last);
+	if (!(sched->flags & KVM_DIRTY_POOL_POLICY_STICKY) || unlikely(!ring) ||
+	    unlikely(!pool_claim_free(user, ring, &claim)))
+		return false;
+
+	trace_kvm_dirty_pool_claim(pool, ring->index, user->id, claim.word,
+				   claim.room);
+	kvm_dirty_pool_push(&claim, slot, offset);
+
+	if (unlikely(ring->dirty_index == ring->soft_end)) {
+		struct kvm_dirty_pool_claim full = claim;
+
+		kvm_dirty_pool_return(pool, user, &full);
+		return true;
+	}
+
+	ring->pushed++;
+	trace_kvm_dirty_pool_return(pool, ring->index, user->id, 1);
+	pool_release(ring, KVM_DIRTY_POOL_FREE);
+	if (unlikely(sched->policy->put))
+		pool_put(sched, ring);
+	return true;
+}
+
+static noinline u64 pool_mark_run(struct kvm_dirty_ring_pool *pool,
+				  struct kvm_dirty_pool_user *user, u32 slot,
+				  u64 offset, u64 nr, unsigned int flags)
+{
+	struct kvm_dirty_pool_claim claim;
+	u64 done = 0;
+
+	while (done < nr) {
+		bool claimed;
+
+		preempt_disable();
+		claimed = pool_claim(pool, user, flags, &claim);
+		if (likely(claimed)) {
+			do {
+				kvm_dirty_pool_push(&claim, slot, offset + done);
+			} while (++done < nr && claim.room);
+			pool_return(pool, user, &claim);
+		} else if (!(flags & KVM_DIRTY_POOL_NORESERVE)) {
+			pool_overflow(pool, user, slot, offset + done, nr - done);
+			done = nr;
+		}
+		preempt_enable();
+
+		if (!claimed)
+			break;
+	}
+
+	return done;
 }
 
 /**
@@ -533,30 +630,17 @@ u64 kvm_dirty_pool_mark(struct kvm_dirty_ring_pool *pool,
 			struct kvm_dirty_pool_user *user, u32 slot, u64 offset,
 			u64 nr, unsigned int flags)
 {
-	struct kvm_dirty_pool_claim claim;
-	u64 done = 0;
-
-	while (done < nr) {
-		bool claimed;
+	if (likely(nr == 1)) {
+		bool marked;
 
 		preempt_disable();
-		claimed = kvm_dirty_pool_claim(pool, user, flags, &claim);
-		if (likely(claimed)) {
-			do {
-				kvm_dirty_pool_push(&claim, slot, offset + done);
-			} while (++done < nr && claim.room);
-			kvm_dirty_pool_return(pool, user, &claim);
-		} else if (!(flags & KVM_DIRTY_POOL_NORESERVE)) {
-			pool_overflow(pool, user, slot, offset + done, nr - done);
-			done = nr;
-		}
+		marked = pool_mark_last(pool, user, slot, offset);
 		preempt_enable();
-
-		if (!claimed)
-			break;
+		if (likely(marked))
+			return 1;
 	}
 
-	return done;
+	return pool_mark_run(pool, user, slot, offset, nr, flags);
 }
 
 /**
