@@ -13,6 +13,8 @@ struct mutex {
 
 #define DEFINE_MUTEX(name)	struct mutex name
 
+int drp_lock_owner(void);
+
 static inline void mutex_init(struct mutex *lock)
 {
 	lock->owner = 0;
@@ -22,7 +24,7 @@ static inline void mutex_init(struct mutex *lock)
 static inline void mutex_lock(struct mutex *lock)
 {
 	drp_point(lock, DRP_LOCK);
-	lock->owner = 1;
+	lock->owner = drp_lock_owner();
 }
 
 static inline void mutex_unlock(struct mutex *lock)

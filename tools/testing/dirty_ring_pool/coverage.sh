@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# coverage.sh OUTPUT: what unit and stress tests reached of the pool's files.
+# Each line left has to be known here, and why it is not reached.
+set -u
+
+out=$1
+test=0
+bad=0
+# A search that finds all rings claimed and none to come back for so long that
+# it gives up ends in one of two ways, by the order of threads.
+known='return false;|ret = -EBUSY;|continue;|return -EAGAIN;|return ret;|pool_settle\(|cpu_relax'
+
+cd "$out" || exit 1
+for file in dirty_ring_pool dirty_ring_policy; do
+	test=$((test + 1))
+	# Two programs: a line is reached if it was in one of them
+	for program in unit stress; do
+		gcov --stdout "$program-gcov-$file.gcno" 2> /dev/null
+	done | awk -F: -v name="$file.c" '
+		/^ *-: *0:Source:/ { on = index($0, name) }
+		on && $1 !~ /-/ && $2 + 0 > 0 {
+			line = $2 + 0
+			text[line] = substr($0, length($1) + length($2) + 3)
+			if ($1 !~ /#####/)
+				hit[line] = 1
+		}
+		END {
+			for (l in text) {
+				all++
+				if (hit[l])
+					n++
+				else
+					print "left:" l ":" text[l]
+			}
+			printf "sum:%d of %d lines, %.1f%%\n", n, all,
+				all ? 100 * n / all : 0
+		}' > coverage
+	grep '^left:' coverage | sort -t: -k2n | sed "s/^left/# $file.c, not reached/"
+	unknown=$(grep '^left:' coverage | grep -cvE "$known")
+	verdict=ok
+	if (( unknown )) || ! grep -qE '^sum:[1-9]' coverage; then
+		verdict='not ok'
+		bad=1
+	fi
+	printf '%s %d coverage: %s.c: %s\n' "$verdict" "$test" "$file" \
+		"$(sed -n 's/^sum://p' coverage)"
+done
+rm -f coverage
+exit "$bad"

@@ -1,0 +1,658 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Systematic exploration: small cases under sched.c.
+ *
+ *   explore			all, with each policy
+ *   explore CASE POLICY SCHEDULE	a schedule that failed, again
+ *   explore stop		the I4 sweep: a claimant stopped at each step
+ */
+#include <stdlib.h>
+#include "sched.h"
+#include "vm.h"
+
+#define SLOTS	8
+#define MARKS	256
+
+static const char *const policies[] = {
+	"last-used", "round-robin", "lru", "mru",
+};
+
+static struct vm vm;
+static bool vm_up;
+static const char *policy;
+static u8 marked[SLOTS][MARKS], seen[SLOTS][MARKS], protected[SLOTS][MARKS];
+static u32 next[SLOTS];
+static u8 owner[VM_MAX_RINGS];
+static bool lossy, leave_queue, finished[SCHED_MAX];
+
+static void on_seen(void *arg, u32 ring, u32 slot, u64 offset)
+{
+	if (slot >= SLOTS || offset >= MARKS || seen[slot][offset]++)
+		sched_fail("ring %u: entry %u:%llu harvested twice or invented",
+			   ring, slot, (unsigned long long)offset);
+}
+
+static void on_protect(struct vm *v, u32 slot, u64 offset)
+{
+	if (slot >= SLOTS || offset >= MARKS || protected[slot][offset]++)
+		sched_fail("page %u:%llu protected twice or invented", slot,
+			   (unsigned long long)offset);
+}
+
+/*
+ * A mark, as kvm_dirty_pool_mark() does it, but with a look at who owns what.
+ * Returns false if there was no ring.
+ */
+static bool mark_as(struct kvm_dirty_pool_user *user, u32 slot, u32 n,
+		    unsigned int flags, void (*inside)(void))
+{
+	struct kvm_dirty_pool_claim claim;
+	u32 before;
+	bool ok;
+
+	preempt_disable();
+	ok = kvm_dirty_pool_claim(&vm.pool, user, flags, &claim);
+	if (ok) {
+		struct kvm_dirty_pool_ring *ring = claim.ring;
+
+		if (owner[ring->index])
+			sched_fail("ring %u has two owners", ring->index);
+		owner[ring->index] = 1;
+		if (!claim.room)
+			sched_fail("claim of ring %u has no room", ring->index);
+		if (!(claim.word & KVM_DIRTY_POOL_PARKED) &&
+		    ring->soft_end - ring->dirty_index > ring->soft_limit)
+			sched_fail("ring %u is over its soft limit", ring->index);
+		if ((claim.word & KVM_DIRTY_POOL_PARKED) &&
+		    (flags & KVM_DIRTY_POOL_NORESERVE))
+			sched_fail("parked ring %u handed out", ring->index);
+		if (inside)
+			inside();
+		before = ring->dirty_index;
+		while (n && claim.room) {
+			marked[slot][next[slot]] = 1;
+			kvm_dirty_pool_push(&claim, slot, next[slot]);
+			next[slot]++;
+			n--;
+		}
+		if (ring->dirty_index - before != claim.pushed)
+			sched_fail("ring %u: somebody else pushed", ring->index);
+		owner[ring->index] = 0;
+		kvm_dirty_pool_return(&vm.pool, user, &claim);
+	}
+	preempt_enable();
+	return ok;
+}
+
+static void mark(u32 me, u32 n)
+{
+	while (n--)
+		if (!mark_as(&vm.user[me], me, 1, 0, NULL) && !lossy)
+			sched_fail("mark of %u lost", me);
+}
+
+static void harvest_reset(u32 ring)
+{
+	u32 fetch;
+
+	vm_harvest(&vm, ring, ~0u, on_seen, NULL);
+	fetch = vm.fetch[ring];
+	vm_reset(&vm, ring);
+	if ((s32)(vm.ring[ring].reset_index - fetch) < 0)
+		sched_fail("ring %u: harvested, but not reset", ring);
+}
+
+static void base(u32 rings, u32 size, u32 rsvd)
+{
+	if (vm_up)
+		vm_exit(&vm);
+	vm_up = true;
+	vm_init(&vm, rings, 8, size, rsvd, policy, -2);
+	vm.on_protect = on_protect;
+	memset(marked, 0, sizeof(marked));
+	memset(seen, 0, sizeof(seen));
+	memset(protected, 0, sizeof(protected));
+	memset(next, 0, sizeof(next));
+	memset(owner, 0, sizeof(owner));
+	memset(finished, 0, sizeof(finished));
+	lossy = false;
+	leave_queue = false;
+}
+
+/* Entries of slot 7 in front: the other rings are held meanwhile. */
+static void fill(u32 ring, u32 n)
+{
+	struct kvm_dirty_pool_claim claims[VM_MAX_RINGS];
+	struct kvm_dirty_pool_user user;
+	u32 i;
+
+	while (n--) {
+		kvm_dirty_pool_user_init(&user, ring);
+		for (i = 0; i < vm.pool.nr_rings; i++) {
+			if (!kvm_dirty_pool_claim(&vm.pool, &user,
+						  KVM_DIRTY_POOL_NOWAIT,
+						  &claims[i]))
+				abort();
+			if (claims[i].ring->index == ring)
+				break;
+		}
+		marked[7][next[7]] = 1;
+		kvm_dirty_pool_push(&claims[i], 7, next[7]++);
+		do {
+			kvm_dirty_pool_return(&vm.pool, &user, &claims[i]);
+		} while (i--);
+	}
+}
+
+static void check(void)
+{
+	u32 nr = vm.pool.nr_rings, i, k;
+	unsigned long got = 0;
+
+	for (i = 0; i < nr; i++) {
+		/* Without another drain: a ring that is empty is FREE. */
+		if (!kvm_dirty_pool_used(&vm.ring[i]) &&
+		    vm_word(&vm, i) != KVM_DIRTY_POOL_FREE)
+			sched_fail("ring %u is empty and not FREE: %x", i,
+				   vm_word(&vm, i));
+		if (vm_word(&vm, i) & KVM_DIRTY_POOL_CLAIMED)
+			sched_fail("ring %u is still claimed", i);
+	}
+	for (i = 0; i < nr; i++) {
+		harvest_reset(i);
+		if (vm_word(&vm, i) || kvm_dirty_pool_used(&vm.ring[i]))
+			sched_fail("ring %u not FREE when drained", i);
+		if (!test_bit(i, vm.pool.avail))
+			sched_fail("ring %u not available", i);
+	}
+	if (vm.pool.nr_reserve.counter)
+		sched_fail("%d reserves left", vm.pool.nr_reserve.counter);
+	for (i = 0; i < SLOTS; i++)
+		for (k = 0; k < MARKS; k++)
+			if (marked[i][k] != seen[i][k] ||
+			    marked[i][k] != protected[i][k])
+				sched_fail("mark %u:%u lost", i, k);
+	if (vm.pool.overflow.counter && !lossy)
+		sched_fail("OVERFLOW");
+
+	/* A queue holds all that is FREE, once nobody works on it. */
+	if (vm.pool.sched->policy->put && !leave_queue) {
+		for (i = 0; i < nr; i++) {
+			u32 ring = vm.pool.sched->policy->pick(&vm.pool,
+					vm.pool.sched->data, 0);
+
+			if (ring >= nr || (got & BIT(ring)))
+				sched_fail("the policy lost a ring");
+			got |= BIT(ring);
+		}
+	}
+}
+
+/* --- cases --- */
+
+static void s_claim1(void)
+{
+	base(1, 8, 2);
+}
+
+static void s_claim2(void)
+{
+	base(2, 8, 2);
+}
+
+static void s_claim3(void)
+{
+	base(3, 8, 2);
+}
+
+static void b_one(u32 me)
+{
+	mark(me, 1);
+}
+
+static void b_two(u32 me)
+{
+	mark(me, 2);
+}
+
+static void s_park(void)
+{
+	base(1, 4, 1);
+	fill(0, 2);
+}
+
+/* One parks the ring; the other harvests and resets, which frees it. */
+static void b_park(u32 me)
+{
+	if (me == 0) {
+		mark(0, 1);
+	} else {
+		harvest_reset(0);
+		harvest_reset(0);
+	}
+}
+
+static void s_reserve(void)
+{
+	base(1, 4, 1);
+	fill(0, 3);
+}
+
+static void s_reserve1(void)
+{
+	base(1, 4, 2);
+	fill(0, 2);
+}
+
+static void s_reserve2(void)
+{
+	base(2, 4, 2);
+	fill(0, 2);
+	fill(1, 2);
+}
+
+/* Two marks into reserves, and a drain: 0 and 1 mark, 2 drains. */
+static void b_reserve(u32 me)
+{
+	if (me < 2)
+		mark(me, 1);
+	else
+		harvest_reset(0);
+}
+
+static void b_reserve_drain(u32 me)
+{
+	if (me < 2) {
+		mark(me, 1);
+	} else {
+		harvest_reset(0);
+		harvest_reset(1);
+	}
+}
+
+/* Two resets of one ring at once, and a mark. */
+static void b_resets(u32 me)
+{
+	if (me == 0)
+		mark(0, 1);
+	else if (me == 1)
+		harvest_reset(0);
+	else
+		vm_reset(&vm, 0);
+}
+
+/* Full rings seen one by one: there was room all along. */
+static void s_snapshot(void)
+{
+	base(2, 4, 1);
+	fill(0, 4);
+	fill(1, 3);
+	leave_queue = true;
+}
+
+static void in_irq(void)
+{
+	/* Lost if the other took the last entry of ring 1. */
+	mark_as(&vm.user[1], 1, 1, KVM_DIRTY_POOL_NOWAIT, NULL);
+}
+
+static void b_snapshot(u32 me)
+{
+	if (me == 0) {
+		mark(0, 1);
+	} else {
+		harvest_reset(0);
+		mark_as(&vm.user[1], 2, 1, 0, in_irq);
+	}
+}
+
+/* vCPUs as the gate lets them, a userspace that drains ring 0 only, twice. */
+static void s_gate(void)
+{
+	base(2, 4, 1);
+	fill(0, 2);
+	fill(1, 3);
+}
+
+static void stays(u32 me, u32 n)
+{
+	while (n) {
+		if (kvm_dirty_pool_gate(&vm.pool, &vm.user[me])) {
+			if (finished[2])
+				break;
+			drp_relax();
+			continue;
+		}
+		mark(me, 1);
+		n--;
+	}
+	finished[me] = true;
+}
+
+static void b_gate(u32 me)
+{
+	if (me < 2) {
+		stays(me, 4);
+	} else {
+		harvest_reset(0);
+		harvest_reset(0);
+		finished[2] = true;
+	}
+}
+
+/* As above, but it drains all, until they are done: progress. */
+static void b_gate_live(u32 me)
+{
+	if (me < 2) {
+		stays(me, 3);
+		return;
+	}
+	while (!finished[0] || !finished[1]) {
+		harvest_reset(0);
+		harvest_reset(1);
+		drp_relax();
+	}
+}
+
+/* Holds two rings, and returns them in the order it claimed them. */
+static void b_hold_two(u32 me)
+{
+	struct kvm_dirty_pool_claim a, b;
+
+	if (me == 0) {
+		mark(0, 2);
+		return;
+	}
+	preempt_disable();
+	if (!kvm_dirty_pool_claim(&vm.pool, &vm.user[1], 0, &a) ||
+	    !kvm_dirty_pool_claim(&vm.pool, &vm.user[1], 0, &b))
+		sched_fail("no ring");
+	kvm_dirty_pool_return(&vm.pool, &vm.user[1], &a);
+	kvm_dirty_pool_return(&vm.pool, &vm.user[1], &b);
+	preempt_enable();
+}
+
+static void s_switch(void)
+{
+	base(2, 4, 1);
+	fill(1, 2);
+}
+
+static void b_switch(u32 me)
+{
+	if (me == 0) {
+		mark(0, 2);
+	} else if (me == 1) {
+		kvm_dirty_pool_set_policy(&vm.pool,
+			!strcmp(policy, "lru") ? "mru" : "lru");
+	} else {
+		mark(2, 1);
+	}
+}
+
+static void s_growth(void)
+{
+	base(1, 4, 1);
+	leave_queue = true;
+}
+
+static void b_growth(u32 me)
+{
+	if (me == 1)
+		vm_add_ring(&vm);
+	else
+		mark(me, 2);
+}
+
+static void s_big(void)
+{
+	base(3, 4, 1);
+}
+
+/* For random schedules: everybody does all, then all is drained. */
+static void b_big(u32 me)
+{
+	u32 i;
+
+	if (me == 0) {
+		while (!finished[1] || !finished[2] || !finished[3]) {
+			for (i = 0; i < kvm_dirty_pool_nr_rings(&vm.pool); i++)
+				harvest_reset(i);
+			drp_relax();
+		}
+	} else if (me < 4) {
+		for (i = 0; i < 12; i++) {
+			while (kvm_dirty_pool_gate(&vm.pool, &vm.user[me - 1]))
+				drp_relax();
+			if (!mark_as(&vm.user[me - 1], me, 1, 0, NULL))
+				sched_fail("mark of %u lost", me);
+		}
+		finished[me] = true;
+	} else if (me == 4) {
+		for (i = 0; i < 3; i++) {
+			kvm_dirty_pool_set_policy(&vm.pool, policies[i]);
+			vm_reset(&vm, i % 3);
+		}
+		kvm_dirty_pool_set_policy(&vm.pool, policy);
+	} else {
+		for (i = 0; i < 6; i++)
+			mark_as(&vm.pool.vm_user, me, 1,
+				KVM_DIRTY_POOL_NORESERVE, NULL);
+	}
+}
+
+static const struct {
+	struct sched_case c;
+	void (*setup)(void);
+	int bound;		/* -1: all interleavings; -2: PCT */
+	bool all_policies;
+} cases[] = {
+	{ { "claim-1-ring", 2, b_one }, s_claim1, -1, true },
+	{ { "claim-1-ring-twice", 2, b_two }, s_claim1, 3, true },
+	{ { "claim-2-rings", 2, b_one }, s_claim2, -1, true },
+	{ { "claim-2-rings-twice", 2, b_two }, s_claim2, -1, true },
+	{ { "claim-3-threads", 3, b_one }, s_claim2, 2, true },
+	{ { "claim-3-rings", 3, b_one }, s_claim3, 2, true },
+	{ { "hold-two", 2, b_hold_two }, s_claim3, 3, true },
+	{ { "park-reset", 2, b_park }, s_park, -1, true },
+	{ { "reserve-reset", 2, b_park }, s_reserve, -1, true },
+	{ { "reserve-1-ring", 2, b_one }, s_reserve1, 2, true },
+	{ { "reserve-2-marks", 3, b_reserve }, s_reserve2, 1, false },
+	{ { "reserve-2-drained", 3, b_reserve_drain }, s_reserve2, 1, true },
+	{ { "resets-mark", 3, b_resets }, s_park, -1, false },
+	{ { "resets-reserve", 3, b_resets }, s_reserve, 2, false },
+	{ { "full-one-by-one", 2, b_snapshot }, s_snapshot, 2, true },
+	{ { "gate-one-drained", 3, b_gate }, s_gate, 1, true },
+	{ { "gate-progress", 3, b_gate_live }, s_gate, 1, true },
+	{ { "policy-switch", 2, b_switch, true }, s_switch, -1, true },
+	{ { "policy-switch-3", 3, b_switch, true }, s_switch, 2, true },
+	{ { "growth", 3, b_growth, true }, s_growth, 2, true },
+	{ { "pct-6-threads", 6, b_big, true }, s_big, -2, true },
+};
+
+/* --- I4: stopped dead --- */
+
+static u32 victim_kind;
+
+static void s_stop(void)
+{
+	base(3, 8, 2);
+	leave_queue = true;
+	switch (victim_kind) {
+	case 1:		/* the return parks */
+		fill(0, 5);
+		fill(1, 5);
+		fill(2, 5);
+		break;
+	case 2:		/* a reserve */
+		fill(0, 6);
+		fill(1, 6);
+		fill(2, 6);
+		break;
+	case 3:		/* returns a drained reserve */
+		fill(0, 6);
+		fill(1, 6);
+		fill(2, 6);
+		break;
+	}
+}
+
+static void drain_inside(void)
+{
+	sched_watch(false);
+	harvest_reset(0);
+	harvest_reset(1);
+	harvest_reset(2);
+	sched_watch(true);
+}
+
+static void b_stop(u32 me)
+{
+	u32 i, n;
+
+	if (me == 0) {
+		/* At its first access it is alone, see sched_stop(). */
+		sched_watch(true);
+		mark_as(&vm.user[0], 0, 2, 0,
+			victim_kind == 3 ? drain_inside : NULL);
+		mark_as(&vm.user[0], 0, 1, 0, NULL);
+		sched_watch(false);
+	} else if (me == 1) {
+		for (i = 0; i < 60; i++) {
+			for (n = 0; n < 3; n++)
+				harvest_reset(n);
+			if (!mark_as(&vm.user[1], 1, 1, 0, NULL))
+				sched_fail("a mark waits for the stopped one");
+		}
+		finished[1] = true;
+		while (!finished[2]) {
+			for (n = 0; n < 3; n++)
+				harvest_reset(n);
+			drp_relax();
+		}
+	} else {
+		for (i = 0; i < 60; i++) {
+			while (!mark_as(&vm.user[2], 2, 1,
+					KVM_DIRTY_POOL_NORESERVE, NULL))
+				drp_relax();
+		}
+		finished[2] = true;
+	}
+}
+
+static void c_stop(void)
+{
+	u32 i, k, n = 0;
+
+	for (i = 0; i < 3; i++)
+		harvest_reset(i);
+	for (i = 1; i <= 2; i++) {
+		if (!finished[i])
+			sched_fail("%u did not finish", i);
+		for (k = 0; k < 60; k++)
+			if (!seen[i][k])
+				sched_fail("mark %u:%u lost", i, k);
+	}
+	/* At most one ring is held up, and not used by others meanwhile. */
+	for (i = 0; i < 3; i++)
+		n += !!vm_word(&vm, i);
+	if (n > 1)
+		sched_fail("%u rings are held up", n);
+	if (vm.pool.overflow.counter)
+		sched_fail("OVERFLOW");
+}
+
+static int stop_sweep(void)
+{
+	static const char *const kinds[] = {
+		"claim, push, return", "return parks", "reserve",
+		"reserve drained before its return",
+	};
+	static const struct sched_case c = { "stop", 3, b_stop };
+	u32 p, step, s, total = 0, test = 0, bad = 0;
+
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		policy = policies[p];
+		for (victim_kind = 0; victim_kind < 4; victim_kind++) {
+			bool ok = true, stopped = true;
+
+			for (step = 0; stopped && ok; step++)
+				for (s = 1; s <= 4 && ok; s++) {
+					stopped = sched_stop(&c, step, s, s_stop,
+							     c_stop);
+					ok = !sched_failed();
+				}
+			step--;
+			total += step;
+			bad += !ok;
+			printf("%sok %u stop: %s, %s: stopped at each of %u steps\n",
+			       ok ? "" : "not ", ++test, policy,
+			       kinds[victim_kind], step);
+		}
+	}
+	printf("1..%u\n# stop: %u steps\n", test, total);
+	return !!bad;
+}
+
+int main(int argc, char **argv)
+{
+	const char *only = argc > 1 ? argv[1] : NULL;
+	u64 max = 3000000, schedules = 0, steps = 0;
+	u32 i, p, test = 0, bad = 0;
+	u32 seed = getenv("SEED") ? (u32)atoi(getenv("SEED")) : 12345;
+	u32 pct = getenv("PCT") ? (u32)atoi(getenv("PCT")) : 10000;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (only && !strcmp(only, "stop"))
+		return stop_sweep();
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		if (only && strcmp(only, cases[i].c.name))
+			continue;
+		for (p = 0; p < ARRAY_SIZE(policies); p++) {
+			struct sched_stats stats = {};
+			char how[64];
+			bool ok;
+
+			policy = policies[p];
+			if (p && !cases[i].all_policies)
+				break;
+			if (argc > 2 && strcmp(argv[2], policy))
+				continue;
+			if (argc > 3) {
+				sched_replay(&cases[i].c, argv[3],
+					     cases[i].setup, check);
+				return sched_failed();
+			}
+			if (cases[i].bound == -2) {
+				ok = sched_random(&cases[i].c, seed + p, pct, 5,
+						  cases[i].setup, check, &stats);
+				snprintf(how, sizeof(how),
+					 "PCT depth 5, seed %u", seed + p);
+			} else {
+				ok = sched_explore(&cases[i].c, cases[i].bound,
+						   max, cases[i].setup, check,
+						   &stats);
+				if (cases[i].bound < 0)
+					snprintf(how, sizeof(how), "all");
+				else
+					snprintf(how, sizeof(how),
+						 "up to %d preemptions",
+						 cases[i].bound);
+			}
+			bad += !ok;
+			schedules += stats.schedules;
+			steps += stats.steps;
+			printf("%sok %u explore: %s, %s: %s: %llu schedules (%llu cut), %llu steps, deepest %u\n",
+			       ok ? "" : "not ", ++test, cases[i].c.name, policy,
+			       how, (unsigned long long)stats.schedules,
+			       (unsigned long long)stats.cut,
+			       (unsigned long long)stats.steps, stats.deepest);
+			if (!ok && only)
+				return 1;
+		}
+	}
+	printf("1..%u\n# explore: %llu schedules, %llu steps\n", test,
+	       (unsigned long long)schedules, (unsigned long long)steps);
+	return !!bad || !test;
+}

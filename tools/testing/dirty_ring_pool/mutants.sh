@@ -1,0 +1,59 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# mutants.sh OUTPUT [NAME...]: break a copy of the pool, one patch of mutants/
+# at a time.  Each has to be caught by the test that its first line names.
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$here/../../..
+out=$1
+shift
+limit=20
+test=0
+caught=0
+
+cd "$here/mutants" || exit 1
+(( $# )) || set -- *.patch
+printf '# %-26s %-36s %s\n' mutant 'to be caught by' verdict
+for patch; do
+	name=${patch%.patch}
+	copy=$out/mutant
+	test=$((test + 1))
+	rm -rf "$copy"
+	mkdir -p "$copy/include/linux" "$copy/virt/kvm"
+	cp "$root/include/linux/kvm_dirty_ring_pool.h" "$copy/include/linux/"
+	cp "$root"/virt/kvm/dirty_ring_{pool,policy}.c "$copy/virt/kvm/"
+	read -r _ program args < "$name.patch"
+	verdict=
+	if ! patch -s -p1 -d "$copy" < "$name.patch" > "$copy/log" 2>&1; then
+		verdict='SURVIVED: the patch does not apply'
+	elif ! make -s -C "$here" POOL="$copy" OUTPUT="$copy" \
+			"$copy/$program" > "$copy/log" 2>&1; then
+		verdict='SURVIVED: does not compile'
+	else
+		# shellcheck disable=SC2086	# words
+		ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=halt_on_error=1 \
+			timeout "$limit" "$copy/$program" $args \
+			> "$copy/log" 2>&1
+		rc=$?
+		why=$(grep -m1 -E '^not ok|^# [^:]*: [^s]|SUMMARY' "$copy/log")
+		if (( rc == 0 )); then
+			verdict=SURVIVED
+		elif (( rc == 124 )); then
+			verdict='caught: hangs'
+		else
+			verdict="caught: ${why:0:90}"
+		fi
+	fi
+	printf '# %-26s %-36s %s\n' "$name" "$program${args:+ $args}" "$verdict"
+	if [[ $verdict == SURVIVED* ]]; then
+		printf 'not ok %d mutant: %s\n' "$test" "$name"
+		tail -5 "$copy/log" | sed 's/^/# /'
+	else
+		caught=$((caught + 1))
+		printf 'ok %d mutant: %s\n' "$test" "$name"
+	fi
+done
+rm -rf "$out/mutant"
+printf '1..%d\n# mutants: %d of %d caught\n' "$test" "$caught" "$test"
+(( caught == test ))
