@@ -775,6 +775,37 @@ static void t_registry(void)
 	CHECK(!kvm_dirty_pool_policy_get("lazy"));
 }
 
+static u32 nr_put;
+
+static void count_put(void *data, u32 ring)
+{
+	nr_put++;
+}
+
+/* A policy may want both the last ring tried and all returns. */
+static void t_sticky_put(void)
+{
+	struct kvm_dirty_pool_policy p = {
+		.name = "both", .pick = lazy_pick, .put = count_put,
+		.flags = KVM_DIRTY_POOL_POLICY_STICKY,
+	};
+
+	EQUAL(kvm_dirty_pool_policy_register(&p), 0);
+	vm_init(&vm, 1, 1, 16, 4, "both", 0);
+	nr_put = 0;
+	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+	EQUAL(vm_mark(&vm, 0, 0, 1, 1, 0), 1);
+	EQUAL(nr_put, 2);
+	EQUAL(vm_mark(&vm, 0, 0, 2, 10, 0), 10);
+	EQUAL(nr_put, 2);
+	EQUAL(vm.quiesces, 0);
+	EQUAL(vm_drain(&vm, 0), 12);
+	EQUAL(vm.quiesces, 1);
+	EQUAL(nr_put, 3);
+	vm_exit(&vm);
+	kvm_dirty_pool_policy_unregister(&p);
+}
+
 /* A policy that offers nonsense is slow, and no more. */
 static void t_mad_policy(void)
 {
@@ -1004,6 +1035,7 @@ static const struct {
 	{ "policy switch, each to each", t_switch },
 	{ "policy switch without memory", t_switch_nomem },
 	{ "registry", t_registry },
+	{ "policy with both a last ring and a put()", t_sticky_put },
 	{ "policy that offers nonsense", t_mad_policy },
 	{ "reset protects each page, in runs", t_reset_runs },
 	{ "reset stops at a signal", t_reset_signal },

@@ -48,8 +48,16 @@ static void vm_flush(struct kvm_dirty_ring_pool *pool)
 	__atomic_fetch_add(&vm->flushes, 1, __ATOMIC_RELAXED);
 }
 
+static void vm_quiesce(struct kvm_dirty_ring_pool *pool)
+{
+	struct vm *vm = (struct vm *)pool;
+
+	__atomic_fetch_add(&vm->quiesces, 1, __ATOMIC_RELAXED);
+}
+
 static const struct kvm_dirty_pool_ops vm_ops = {
 	.notify		= vm_notify,
+	.quiesce	= vm_quiesce,
 	.protect	= vm_protect,
 	.flush		= vm_flush,
 };

@@ -23,7 +23,7 @@ struct vm {
 	u32 start;			/* where indices begin */
 	/* What the pool told. */
 	unsigned long parks, reserves, overflows;
-	unsigned long protected, flushes, protects;
+	unsigned long protected, flushes, protects, quiesces;
 	u32 last_park;
 	/* For the test to look at what is protected. */
 	void (*on_protect)(struct vm *vm, u32 slot, u64 offset);
