@@ -6,7 +6,7 @@ set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../../..
-out=$1
+out=$(realpath "$1")
 shift
 limit=20
 test=0
@@ -17,9 +17,8 @@ cd "$here/mutants" || exit 1
 printf '# %-26s %-36s %s\n' mutant 'to be caught by' verdict
 for patch; do
 	name=${patch%.patch}
-	copy=$out/mutant
+	copy=$(mktemp -d "$out/mutant.XXXXXX")
 	test=$((test + 1))
-	rm -rf "$copy"
 	mkdir -p "$copy/include/linux" "$copy/virt/kvm"
 	cp "$root/include/linux/kvm_dirty_ring_pool.h" "$copy/include/linux/"
 	cp "$root"/virt/kvm/dirty_ring_{pool,policy}.c "$copy/virt/kvm/"
@@ -53,7 +52,8 @@ for patch; do
 		caught=$((caught + 1))
 		printf 'ok %d mutant: %s\n' "$test" "$name"
 	fi
+	rm -rf "$copy"
 done
-rm -rf "$out/mutant"
+
 printf '1..%d\n# mutants: %d of %d caught\n' "$test" "$caught" "$test"
 (( caught == test ))
