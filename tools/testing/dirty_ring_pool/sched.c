@@ -23,7 +23,7 @@ struct thread {
 	char *stack;
 	bool started, done, stopped;
 	u32 op;			/* what it is about to do */
-	const volatile void *addr;
+	const void *addr;
 	u32 preempt;
 	u32 waits_for;		/* OP_START of a grace period: readers */
 	u64 relaxed_at;		/* writes seen when it relaxed */
@@ -70,7 +70,7 @@ static u32 random_of(u32 n)
 	return rnd % n;
 }
 
-static __attribute__((noreturn)) void leave(void)
+static void leave(void)
 {
 	active = false;
 	_longjmp(main_jb, 1);
@@ -221,7 +221,7 @@ static u32 stop_pick(const u8 *cand, u32 n)
 	return cand[random_of(n)];
 }
 
-static __attribute__((noreturn)) void start(void)
+static void start(void)
 {
 	cas->body(cur - threads);
 	cur->done = true;
@@ -247,7 +247,7 @@ static void switch_to(struct thread *next)
 }
 
 /* Before each access: let the one who is to go next do so. */
-void drp_point(const volatile void *addr, enum drp_access access)
+void drp_point(const void *addr, enum drp_access access)
 {
 	u8 cand[SCHED_MAX];
 	u32 n = 0, i, pick;

@@ -23,7 +23,7 @@
 #include "vm.h"
 
 #define MAX_USERS	128		/* the VM's threads from 64 on */
-#define MARKS		(1U << 17)	/* of each user, at most */
+#define MARKS		131072	/* of each user, at most */
 #define IRQ		MAX_USERS	/* + user: slots of marks by signals */
 
 static const char *const policies[] = {
@@ -102,7 +102,7 @@ static bool mark(u32 user, u32 nr, unsigned int flags)
 		return false;
 	done = vm_mark(&vm, id, user, next[user], nr, flags);
 	if (done != nr && !(flags & KVM_DIRTY_POOL_NORESERVE))
-		complain("mark fell short", user, done);
+		complain("fell short", user, done);
 	next[user] += done;
 	return done == nr;
 }
@@ -218,8 +218,9 @@ static void *switcher(void *arg)
 	drp_thread_begin();
 	wait_for_go();
 	while (__atomic_load_n(&producers, __ATOMIC_ACQUIRE)) {
-		kvm_dirty_pool_set_policy(&vm.pool,
-				policies[random_of(&state, ARRAY_SIZE(policies))]);
+		u32 next_policy = random_of(&state, ARRAY_SIZE(policies));
+
+		kvm_dirty_pool_set_policy(&vm.pool, policies[next_policy]);
 		usleep(random_of(&state, 2000));
 	}
 	drp_thread_end();
@@ -311,9 +312,10 @@ static void one_run(u32 milliseconds)
 	if (!!lost != !!vm.pool.overflow.counter)
 		complain("OVERFLOW and losses differ", 0, lost);
 
-	printf("%sok %u stress: %u vCPUs, %u others, %u drainers, %s: %llu marks, %lu parks, %lu reserves, %llu lost\n",
+	printf("%sok %u stress: %u vCPUs, %u others, %u drainers, %s: ",
 	       errors ? "not " : "", run + 1, runs[run].vcpus, runs[run].vms,
-	       runs[run].drainers, runs[run].lossy ? "lossy" : "strict",
+	       runs[run].drainers, runs[run].lossy ? "lossy" : "strict");
+	printf("%llu marks, %lu parks, %lu reserves, %llu lost\n",
 	       (unsigned long long)marked, vm.parks, vm.reserves,
 	       (unsigned long long)lost);
 	vm_exit(&vm);

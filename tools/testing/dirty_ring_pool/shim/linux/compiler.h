@@ -27,7 +27,7 @@
 enum drp_access { DRP_READ, DRP_WRITE, DRP_LOCK, DRP_UNLOCK, DRP_RCU, DRP_SYNC };
 
 #ifdef DRP_SCHED
-void drp_point(const volatile void *addr, enum drp_access access);
+void drp_point(const void *addr, enum drp_access access);
 void drp_relax(void);
 #else
 #define drp_point(addr, access)	do { } while (0)
