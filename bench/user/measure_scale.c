@@ -38,7 +38,7 @@ static u32 fill(struct pool_tracker *t, u32 leave, bool reserve)
 
 			claim.ring = ring;
 			claim.word = word | KVM_DIRTY_POOL_CLAIMED;
-			claim.pushed = 0;
+			claim.first = ring->dirty_index;
 			atomic_set(&ring->word, claim.word);
 			if (word & KVM_DIRTY_POOL_PARKED) {
 				if (!(word & KVM_DIRTY_POOL_RESERVE))

@@ -116,13 +116,13 @@ struct kvm_dirty_pool_user {
  * @ring: the ring
  * @word: its word, as set by the claim
  * @room: entries that may be pushed before the ring has to be returned
- * @pushed: entries pushed under this claim
+ * @first: index of the first entry pushed under this claim
  */
 struct kvm_dirty_pool_claim {
 	struct kvm_dirty_pool_ring *ring;
 	u32 word;
 	u32 room;
-	u32 pushed;
+	u32 first;
 };
 
 /* For the claim: stay out of the reserves, fail instead. */
@@ -343,7 +343,6 @@ static inline void kvm_dirty_pool_push(struct kvm_dirty_pool_claim *claim,
 	smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY);
 
 	claim->room--;
-	claim->pushed++;
 }
 
 /* dirty_ring_policy.c */

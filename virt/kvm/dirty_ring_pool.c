@@ -193,7 +193,7 @@ static __always_inline void pool_claimed(struct kvm_dirty_pool_user *user,
 	claim->ring = ring;
 	claim->word = word;
 	claim->room = min_t(u32, room, KVM_DIRTY_POOL_BATCH);
-	claim->pushed = 0;
+	claim->first = ring->dirty_index;
 
 	ring->claims++;
 	if (ring->last_user != user->id) {
@@ -463,10 +463,11 @@ static __always_inline void pool_return(struct kvm_dirty_ring_pool *pool,
 {
 	struct kvm_dirty_pool_ring *ring = claim->ring;
 	const struct kvm_dirty_pool_sched *sched;
+	u32 pushed = ring->dirty_index - claim->first;
 	u32 reset;
 
-	ring->pushed += claim->pushed;
-	trace_kvm_dirty_pool_return(pool, ring->index, user->id, claim->pushed);
+	ring->pushed += pushed;
+	trace_kvm_dirty_pool_return(pool, ring->index, user->id, pushed);
 
 	if (unlikely(claim->word & KVM_DIRTY_POOL_PARKED)) {
 		pool_settle(pool, ring, claim->word);

@@ -68,14 +68,14 @@ static bool mark_as(struct kvm_dirty_pool_user *user, u32 slot, u32 n,
 			sched_fail("parked ring %u handed out", ring->index);
 		if (inside)
 			inside();
-		before = ring->dirty_index;
+		before = ring->dirty_index + n;
 		while (n && claim.room) {
 			marked[slot][next[slot]] = 1;
 			kvm_dirty_pool_push(&claim, slot, next[slot]);
 			next[slot]++;
 			n--;
 		}
-		if (ring->dirty_index - before != claim.pushed)
+		if (ring->dirty_index + n != before)
 			sched_fail("ring %u: somebody else pushed", ring->index);
 		owner[ring->index] = 0;
 		kvm_dirty_pool_return(&vm.pool, user, &claim);
