@@ -189,7 +189,8 @@ def contention(data, figure):
            figure("bench-pair", bars("Pages marked per second, a CPU for each thread", panels,
                                      names, "Mpages/s", ""),
                   "Marking only: the threads start together, and the rings are drained while the "
-                  "clock stands."),
+                  "clock stands, by another CPU than the first thread's: its ring is not in its "
+                  "cache then."),
            table(["Mpages/s"] + [f"{t}, batch {b}" for b in (1, 64)
                                  for t in ("1 thread", "2 threads", "2 to 1", "2, times per-vCPU")],
                  rows)]

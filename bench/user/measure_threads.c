@@ -45,10 +45,13 @@ void measure_pin(int cpu)
  * @rival: of the tracker
  * @tracker: what they mark in
  * @nr: of threads
+ * @markers: those that mark, in measure_pair()
  * @batch: of marks
  * @page: what they mark, CHUNK pages
  * @arrived: threads at the start of a slice
  * @stop: end of the run
+ * @share: of all marks that the device makes
+ * @progress: marks of the vCPU
  * @drain: one drains at a time, as under QEMU's lock
  * @member: the threads
  */
@@ -56,6 +59,7 @@ struct crew {
 	const struct bench_rival *rival;
 	void *tracker;
 	int nr;
+	int markers;
 	u32 batch;
 	const u64 *page;
 	atomic_t arrived;
@@ -121,13 +125,14 @@ static void *pair_thread(void *data)
 	for (i = 0; i < SLICES; i++) {
 		crew_meet(crew, ++meet);
 		m->begin[i] = bench_now();
-		for (done = 0; done < QUOTA; done += 1024)
+		for (done = 0; done < QUOTA && m->id < crew->markers; done += 1024)
 			crew->rival->run(crew->tracker, m->id,
 					 crew->page + (m->id & 1) * 1024, 1024,
 					 crew->batch);
 		m->end[i] = bench_now();
 		crew_meet(crew, ++meet);
-		if (!m->id)
+		/* By another CPU than the first one's, as a reaper would. */
+		if (m->id)
 			bench_drain(crew->rival, crew->tracker);
 	}
 	m->disturbed = measure_disturbed();
@@ -150,13 +155,13 @@ static double pair_slice(struct crew *crew)
 			double begin = crew->member[0].begin[i];
 			double end = crew->member[0].end[i];
 
-			for (k = 1; k < crew->nr; k++) {
+			for (k = 1; k < crew->markers; k++) {
 				if (crew->member[k].begin[i] < begin)
 					begin = crew->member[k].begin[i];
 				if (crew->member[k].end[i] > end)
 					end = crew->member[k].end[i];
 			}
-			best += crew->nr * QUOTA * 1e3 / (end - begin) / SLICES;
+			best += crew->markers * QUOTA * 1e3 / (end - begin) / SLICES;
 		}
 		for (k = 0; k < crew->nr; k++)
 			disturbed |= crew->member[k].disturbed;
@@ -192,7 +197,8 @@ void measure_pair(const struct bench_options *opt)
 				for (n = 0; n < 2; n++) {
 					crew.rival = rivals[k];
 					crew.tracker = tracker[n][k];
-					crew.nr = n + 1;
+					crew.nr = 2;
+					crew.markers = n + 1;
 					crew.batch = batches[b];
 					rate[n][b][k][round] = pair_slice(&crew);
 				}
