@@ -116,6 +116,17 @@ def label(mode):
     return "pool " + mode.replace("+nostop", ", NOSTOP")
 
 
+def emulator_faults(data):
+    """Measurements made again, because the emulator mixed up guest and host."""
+    return sum(c.get("emulator_faults", 0) for c in data["cells"])
+
+
+def busy(data):
+    """The host's share in percent that other work took, if that was much."""
+    others = int(data["meta"].get("others", 0))
+    return others if others >= 10 else None
+
+
 def load(path):
     with open(path, encoding="utf-8") as f:
         return json.load(f)

@@ -61,9 +61,14 @@ def tiles(data):
             continue
         if workload == "skewed":
             a, b = (x["ring_full_exits"]["median"] for x in (rings, best))
+            least = min((e for e in pool if not e["nostop"]), default=None,
+                        key=lambda e: e["ring_full_exits"]["median"])
+            more = (f"; {rundata.label(least['mode'])}, without NOSTOP: "
+                    f"{least['ring_full_exits']['median']:.0f}"
+                    if least and best["nostop"] else "")
             out.append(tile(f"{a:.0f} → {b:.0f} exits",
                             f"for a full ring, where one of {n} vCPUs dirties 90\u00a0%: "
-                            f"per-vCPU rings → {rundata.label(best['mode'])}"))
+                            f"per-vCPU rings → {rundata.label(best['mode'])}{more}"))
         else:
             a, b = (x["pages"]["median"] for x in (rings, best))
             out.append(tile(f"{a:,.0f} → {b:,.0f} pages",
@@ -149,7 +154,9 @@ def figures(data, figure):
             "Exits to userspace with <code>KVM_EXIT_DIRTY_RING_FULL</code>, per 1000 pages "
             "dirtied. The bitmap has none. Without NOSTOP the vCPU that parks a ring exits "
             "once, to drain it; with NOSTOP it goes on with another ring, and the eventfd "
-            "wakes the reaper."))
+            "wakes the reaper. Userspace drains all rings at each exit: a policy that spreads "
+            "the marks over all rings (round-robin, lru) has one exit do for all of them, one "
+            "that stays with a ring (last-used, mru) fills it as a vCPU fills its own."))
     parts = panels(summary, "still_share", 100)
     if parts:
         out.append(figure(
@@ -197,6 +204,12 @@ that was not counts as lost, and fails the run.</p>
 """
 
 
+def busy(data):
+    share = rundata.busy(data)
+    return (f"<li>Other work took {share}\u00a0% of the host's processors meanwhile: times are "
+            "spread wide.</li>\n" if share else "")
+
+
 def honesty(data):
     if "TCG" not in data["meta"].get("accelerator", ""):
         return f"""
@@ -222,7 +235,7 @@ part of the harvest than in a real VMM, and vCPUs exit less often.</li>
 differ less than on hardware, and differences within the spread mean nothing. A harvest
 is short against the time in which a ring fills, so vCPUs stand still for a smaller share
 of it.</li>
-<li>Not shown at all: what an atomic instruction, or a cache line that moves between
+{busy(data)}<li>Not shown at all: what an atomic instruction, or a cache line that moves between
 processors, costs.</li>
 </ul>
 """
@@ -237,6 +250,8 @@ def machine(data):
                      f"TDP MMU {'on' if env['tdp_mmu'] else 'off'}"),
              ("clock", env["clocksource"]),
              ("host", meta.get("host", "?")),
+             ("taken by other work on the host", meta.get("others", "?") + " %"),
+             ("repeated, spoilt by the emulator", rundata.emulator_faults(data)),
              ("commit", meta.get("commit", "?")),
              ("date", meta.get("date", "?")),
              ("command", meta.get("command", "?"))]

@@ -115,6 +115,12 @@ def text(data):
             "times rings: pages/s over that of per-vCPU rings in the same round; "
             "stood still: between a ring-full exit and the next entry",
             f"pages written: {writes}, pages lost: {lost}"]
+    if rundata.busy(data):
+        out.append(f"other work took {rundata.busy(data)} % of the host's processors: "
+                   "times are spread wide")
+    faults = rundata.emulator_faults(data)
+    if faults:
+        out.append(f"measurements spoilt by the emulator and made again: {faults}")
     if data["meta"].get("exit", "0") != "0":
         out.append(f"THE RUN FAILED with exit code {data['meta']['exit']}: "
                    "what it measured until then is above")
