@@ -225,10 +225,10 @@ void count_instructions(void)
 		for (b = 0; b < ARRAY_SIZE(batches); b++) {
 			rivals[i]->run(tracker, 0, page, CHUNK, batches[b]);
 			bench_drain(rivals[i], tracker);
-			CALLGRIND_ZERO_STATS;
-			rivals[i]->run(tracker, 0, page, CHUNK, batches[b]);
 			snprintf(name, sizeof(name), "%s %u %u", rivals[i]->name,
 				 batches[b], CHUNK);
+			CALLGRIND_ZERO_STATS;
+			rivals[i]->run(tracker, 0, page, CHUNK, batches[b]);
 			CALLGRIND_DUMP_STATS_AT(name);
 			bench_drain(rivals[i], tracker);
 		}
@@ -238,17 +238,17 @@ void count_instructions(void)
 	for (i = 0; i < BENCH_SPEC; i++) {
 		t = bench_pool[i].create(&bench_pool[i], VCPUS, ENTRIES);
 		for (k = 0; k < 2 * VCPUS; k++) {
+			snprintf(name, sizeof(name), "%s claim 1", bench_pool[i].name);
 			CALLGRIND_ZERO_STATS;
 			kvm_dirty_pool_claim(&t->pool, &t->vcpu[0].user, 0, &claim);
-			snprintf(name, sizeof(name), "%s claim 1", bench_pool[i].name);
 			CALLGRIND_DUMP_STATS_AT(name);
+			snprintf(name, sizeof(name), "%s push 1", bench_pool[i].name);
 			CALLGRIND_ZERO_STATS;
 			kvm_dirty_pool_push(&claim, BENCH_SLOT, k);
-			snprintf(name, sizeof(name), "%s push 1", bench_pool[i].name);
 			CALLGRIND_DUMP_STATS_AT(name);
+			snprintf(name, sizeof(name), "%s return 1", bench_pool[i].name);
 			CALLGRIND_ZERO_STATS;
 			kvm_dirty_pool_return(&t->pool, &t->vcpu[0].user, &claim);
-			snprintf(name, sizeof(name), "%s return 1", bench_pool[i].name);
 			CALLGRIND_DUMP_STATS_AT(name);
 		}
 		bench_pool[i].destroy(t);
