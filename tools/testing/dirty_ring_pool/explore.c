@@ -88,7 +88,7 @@ static void mark(u32 me, u32 n)
 {
 	while (n--)
 		if (!mark_as(&vm.user[me], me, 1, 0, NULL) && !lossy)
-			sched_fail("%u lost a mark", me);
+			sched_fail("user %u lost a page", me);
 }
 
 static void harvest_reset(u32 ring)
@@ -405,8 +405,9 @@ static void b_switch(u32 me)
 	if (me == 0) {
 		mark(0, 2);
 	} else if (me == 1) {
-		kvm_dirty_pool_set_policy(&vm.pool,
-			!strcmp(policy, "lru") ? "mru" : "lru");
+		bool lru = !strcmp(policy, "lru");
+
+		kvm_dirty_pool_set_policy(&vm.pool, lru ? "mru" : "lru");
 	} else {
 		mark(2, 1);
 	}
@@ -447,7 +448,7 @@ static void b_big(u32 me)
 			while (kvm_dirty_pool_gate(&vm.pool, &vm.user[me - 1]))
 				drp_relax();
 			if (!mark_as(&vm.user[me - 1], me, 1, 0, NULL))
-				sched_fail("%u lost a mark", me);
+				sched_fail("user %u lost a page", me);
 		}
 		finished[me] = true;
 	} else if (me == 4) {
