@@ -95,7 +95,8 @@ struct kvm_dirty_pool_ring {
  * struct kvm_dirty_pool_user - one who claims: a vCPU, or the VM itself
  * @last: the ring claimed last; a hint, may be NULL
  * @id: distinguishes users in the count of ring moves
- * @home: where the search for a reserve starts, the vCPU's own share of it
+ * @home: where the search for a reserve starts: the vCPU's own ring, and from
+ *	then until it passes the gate, the ring in which it last found room
  * @reserve: a reserve was used, or would have been but for lack of room, and
  *	the gate was not passed since
  * @exit_ring: index + 1 of a parked ring that the vCPU has yet to report

@@ -235,11 +235,12 @@ static int pool_scan_reserve(struct kvm_dirty_ring_pool *pool,
 			     struct kvm_dirty_pool_user *user, u32 nr,
 			     struct kvm_dirty_pool_claim *claim)
 {
+	u32 home = READ_ONCE(user->home);
 	int ret = 0;
 	u32 i;
 
 	for (i = 0; i < nr; i++) {
-		u32 at = (user->home + i) % nr;
+		u32 at = (home + i) % nr;
 		struct kvm_dirty_pool_ring *ring = pool->rings[at];
 		u32 word = atomic_read(&ring->word);
 		u32 room;
@@ -269,6 +270,8 @@ static int pool_scan_reserve(struct kvm_dirty_ring_pool *pool,
 			atomic_inc(&pool->nr_reserve);
 		ring->reserve_claims++;
 		WRITE_ONCE(user->reserve, true);
+		/* Rings passed over stay full: do not look at them again. */
+		WRITE_ONCE(user->home, at);
 		pool_claimed(user, ring, word | KVM_DIRTY_POOL_CLAIMED |
 			     KVM_DIRTY_POOL_RESERVE, room, claim);
 		pool->ops->notify(pool, user, ring, KVM_DIRTY_POOL_EV_RESERVE);
@@ -329,7 +332,7 @@ static bool pool_search(struct kvm_dirty_ring_pool *pool,
 	}
 
 	/* The policy may have lost sight of a ring; the bitmap never does. */
-	for (i = 0, at = user->home; i < nr; i++, at++) {
+	for (i = 0, at = READ_ONCE(user->home); i < nr; i++, at++) {
 		at = kvm_dirty_pool_next(pool, at);
 		if (at >= nr)
 			break;
@@ -672,6 +675,7 @@ bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
 		return true;
 
 	user->reserve = false;
+	user->home = user->id;
 	return false;
 }
 
