@@ -128,6 +128,11 @@ def cost_figure(summary, figure):
                   "Under emulation much of the reset is the TLB flush of the other vCPUs.")
 
 
+def rounds(data):
+    n = data["env"]["runs"]
+    return f"Median, and least to most of {n} rounds." if n > 1 else "One round."
+
+
 def figures(data, figure):
     summary = data["summary"]
     names = rundata.mode_names(summary)
@@ -142,8 +147,7 @@ def figures(data, figure):
             chart.figure("Pages dirtied per second", parts, names, "lines",
                          "pages/s, thousands", "vCPUs", labels),
             "Pages dirtied per second, all vCPUs together (and the device, in vm-scoped, "
-            "whose writes cost no page fault). Median, and least to most of "
-            f"{data['env']['runs']} rounds. The same number of pages is written whatever "
+            "whose writes cost no page fault). " + rounds(data) + " The same number of pages is written whatever "
             f"the number of vCPUs; the VM has {data['env']['cpus']} processors."))
     parts = panels(summary, "exits_per_kpage")
     if parts:
