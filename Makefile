@@ -5,21 +5,8 @@ O        ?= build
 LINUX    ?=
 export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS OUT
 
-# Parts of the check that are there
-PARTS := static
-ifneq ($(wildcard tools/testing/dirty_ring_pool/Makefile),)
-PARTS += harness
-endif
-ifneq ($(wildcard scripts/check-bench-user),)
-PARTS += bench-user
-endif
-PARTS += vm
-ifneq ($(wildcard scripts/check-bench),)
-PARTS += bench
-endif
-ifneq ($(wildcard scripts/check-pml),)
-PARTS += pml
-endif
+# In the order in which they find most in least time
+PARTS := static harness bench-user vm bench
 
 .PHONY: help setup kernel vm run series check $(PARTS:%=check-%) clean distclean
 # The parts share build/ and the processors
@@ -77,9 +64,6 @@ check-bench-user: setup ## a short 'bench': does it measure, are its counts sane
 
 check-bench: setup ## a short 'run', looked at for lost pages
 	@scripts/check-bench
-
-check-pml: setup ## the Intel path with PML
-	@scripts/check-pml
 
 clean: ## remove what was built, keep the kernels' objects
 	rm -rf $(O)/selftests $(O)/bench-vm $(O)/headers $(O)/initramfs-* \
