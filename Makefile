@@ -8,7 +8,8 @@ export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS OUT
 # In the order in which they find most in least time
 PARTS := static harness bench-user vm bench
 
-.PHONY: help setup kernel vm run series check $(PARTS:%=check-%) clean distclean
+.PHONY: help setup kernel run bench bench-compare vm series check
+.PHONY: $(PARTS:%=check-%) clean distclean
 # The parts share build/ and the processors
 .NOTPARALLEL:
 
