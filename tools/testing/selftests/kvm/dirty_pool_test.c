@@ -707,7 +707,7 @@ static uint32_t mark_all(struct env *e)
 
 static void test_reported(int nr_vcpus)
 {
-	uint64_t writes = scale(6000, 1200) / nr_vcpus;
+	uint64_t writes = scale(3000, 1200) / nr_vcpus;
 	struct env e = {};
 	int round;
 
@@ -729,7 +729,7 @@ static void test_reported_nostop(int nr_vcpus)
 
 	env_init(&e, nr_vcpus, KVM_DIRTY_RING_POOL_NOSTOP);
 	e.drop = opt.drop;
-	run_round(&e, scale(6000, 1200) / nr_vcpus);
+	run_round(&e, scale(3000, 1200) / nr_vcpus);
 	env_fini(&e);
 }
 
@@ -1241,7 +1241,7 @@ static void test_mark_running(int nr_vcpus)
 	pthread_t device;
 
 	env_init(&e, nr_vcpus, 0);
-	set_writes(&e, scale(3000, 400));
+	set_writes(&e, scale(1500, 400));
 	start_vcpus(&e);
 	pthread_create(&device, NULL, device_worker, &e);
 	harvest_until_done(&e);
@@ -1333,7 +1333,7 @@ static void test_add_vcpus(int unused)
 	struct env e = {};
 
 	env_init(&e, 2, 0);
-	set_writes(&e, scale(2500, 400));
+	set_writes(&e, scale(1200, 400));
 	start_vcpus(&e);
 	while (atomic_read(&e.running) || e.nr_vcpus < MAX_VCPUS) {
 		harvest_some(&e);
@@ -1382,7 +1382,7 @@ static void test_policy_switch(int unused)
 	pthread_t thread;
 
 	env_init(&e, 4, 0);
-	set_writes(&e, scale(4000, 500));
+	set_writes(&e, scale(2000, 500));
 	start_vcpus(&e);
 	pthread_create(&thread, NULL, policy_worker, &e);
 	harvest_until_done(&e);
@@ -1528,7 +1528,7 @@ static void resync(struct env *e)
 
 static void test_hostile(int unused)
 {
-	uint32_t i, n = scale(400, 60);
+	uint32_t i, n = scale(150, 60);
 	pthread_t threads[2];
 	struct env e = {};
 	int r, ret;
@@ -2227,7 +2227,7 @@ static void test_reset_parallel(int nr_vcpus)
 	int i;
 
 	env_init(&e, nr_vcpus, 0);
-	set_writes(&e, scale(10000, 1200) / nr_vcpus);
+	set_writes(&e, scale(4000, 1200) / nr_vcpus);
 	start_vcpus(&e);
 	for (i = 0; i < ARRAY_SIZE(threads); i++) {
 		args[i].e = &e;
