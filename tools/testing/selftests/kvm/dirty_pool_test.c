@@ -2100,6 +2100,8 @@ static void *signaller(void *data)
 	while (READ_ONCE(signals) != SIGNALS_END) {
 		if (READ_ONCE(signals) == SIGNALS_ON)
 			pthread_kill(victim, SIGUSR1);
+		else
+			usleep(1000);
 		/* Leave it some time, for it to get somewhere. */
 		if (++i % 4 == 0)
 			sched_yield();
