@@ -54,7 +54,7 @@ check: setup ## all the tests
 check-static: setup ## checkpatch, sparse, kernel-doc, W=1, shellcheck
 	@scripts/check-static
 
-check-vm: setup ## the selftests, in the debug kernel
+check-vm: setup ## the selftests, in a VM
 	@scripts/check-vm
 
 check-harness: setup ## the pool's own code compiled in userspace
