@@ -47,6 +47,10 @@
 
 static const uint32_t slot_pages[NR_SLOTS] = { 2051, 515, 131 };
 
+/* No guest writes here: interrupts mark these pages. */
+#define IRQ_SLOT	(FIRST_SLOT + NR_SLOTS)
+#define IRQ_PAGES	64
+
 #define POOL_CAUSES	(KVM_DIRTY_RING_POOL_PARKED |		\
 			 KVM_DIRTY_RING_POOL_EXHAUSTED |	\
 			 KVM_DIRTY_RING_POOL_OVERFLOW)
@@ -71,11 +75,13 @@ static struct env *current_env;
 static struct {
 	const char *policy;
 	const char *module;
+	const char *testmod;
 	uint32_t seed;
 	uint32_t drop;
 	bool quick;
 } opt = {
 	.module = "/lib/modules/dirty_ring_policy_random.ko",
+	.testmod = "/lib/modules/dirty_pool_testmod.ko",
 };
 
 /* Entries per ring: the fewest that the kernel takes, for the most parking. */
@@ -157,6 +163,7 @@ struct env {
 	struct guest_random_state rng;
 	struct pages pages;
 	uint64_t *mem[NR_SLOTS];
+	uint64_t irq_marks;	/* harvested, of IRQ_SLOT */
 
 	/* By the vCPU's own thread: exits with KVM_EXIT_DIRTY_RING_FULL. */
 	const char *where[MAX_VCPUS];
@@ -371,6 +378,10 @@ static void note_gfn(void *arg, uint32_t slot, uint64_t offset)
 	uint32_t i = slot - FIRST_SLOT;
 	uint32_t page = offset;
 
+	if (slot == IRQ_SLOT && offset < IRQ_PAGES) {
+		e->irq_marks++;
+		return;
+	}
 	TEST_ASSERT(i < NR_SLOTS && offset < slot_pages[i],
 		    "An entry that nobody pushed: slot 0x%x offset 0x%lx",
 		    slot, offset);
@@ -1321,6 +1332,104 @@ static void test_mark_nostop(int unused)
 			    "vCPU %d exited for a mark in spite of NOSTOP", i);
 	close(fd);
 	env_fini(&e);
+}
+
+#define TESTMOD		"/sys/kernel/debug/kvm_dirty_pool_testmod"
+
+struct irq_marker {
+	struct env *e;
+	int fd;
+	bool done;
+	uint64_t made;
+};
+
+/*
+ * Pages marked, and entries harvested or accounted as lost.  Where an only
+ * ring's owner is kept from running by the host, the vCPU's marks are, too.
+ */
+static bool irq_marks_accounted(struct irq_marker *m)
+{
+	struct kvm_dirty_ring_pool_state st;
+	uint64_t n = READ_ONCE(m->e->irq_marks);
+
+	vm_dirty_pool_state(m->e->vm, 0, &st, NULL, 0);
+	return n + st.overflows >= m->made;
+}
+
+static void *irq_marker(void *data)
+{
+	struct guest_random_state rng = new_guest_random_state(opt.seed + 77);
+	struct irq_marker *m = data;
+	uint32_t round, n;
+	char line[80];
+
+	for (round = 0; round < scale(80, 20); round++) {
+		n = 1 + guest_random_u32(&rng) % IRQ_PAGES;
+		snprintf(line, sizeof(line), "%d 0x%lx %u %u", m->e->vm->fd,
+			 SLOT_GPA(NR_SLOTS) / PAGE_SIZE, IRQ_PAGES, n);
+		TEST_ASSERT(write(m->fd, line, strlen(line)) == strlen(line),
+			    "write(\"%s\"): %s", line, strerror(errno));
+		m->made += n;
+		/* Never more under way than a reserve holds. */
+		wait_for(irq_marks_accounted(m), "marks from interrupts");
+	}
+	WRITE_ONCE(m->done, true);
+	return NULL;
+}
+
+/*
+ * Marks from the hard interrupts of timers, on all CPUs, beside a vCPU and a
+ * device: many interrupt a claim.  Where that is the claim of the only ring,
+ * OVERFLOW is what is left; with more of them nothing may be lost.
+ */
+static void test_mark_irq(int nr_vcpus)
+{
+	struct irq_marker m = {};
+	pthread_t thread, device;
+	struct env e = {};
+	long loaded = -1;
+	int fd;
+
+	fd = open(opt.testmod, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		loaded = syscall(SYS_finit_module, fd, "", 0);
+	m.fd = open(TESTMOD, O_WRONLY | O_CLOEXEC);
+	if (m.fd < 0)
+		skip("no %s", opt.testmod);
+
+	env_init(&e, nr_vcpus, 0);
+	vm_userspace_mem_region_add(e.vm, VM_MEM_SRC_ANONYMOUS,
+				    SLOT_GPA(NR_SLOTS), IRQ_SLOT, IRQ_PAGES,
+				    KVM_MEM_LOG_DIRTY_PAGES);
+	m.e = &e;
+	set_writes(&e, UINT64_MAX);
+	start_vcpu(&e, 0);
+	pthread_create(&device, NULL, device_worker, &e);
+	pthread_create(&thread, NULL, irq_marker, &m);
+	while (!READ_ONCE(m.done))
+		harvest_some(&e);
+	pthread_join(thread, NULL);
+	set_stop(&e, 1);
+	while (atomic_read(&e.running) || pthread_tryjoin_np(device, NULL))
+		harvest_some(&e);
+	pthread_join(e.threads[0], NULL);
+
+	drain(&e);
+	ksft_print_msg("%lu marks from interrupts, %lu harvested, %llu overflows\n",
+		       m.made, e.irq_marks, e.st.overflows);
+	TEST_ASSERT(m.made >= e.irq_marks && irq_marks_accounted(&m),
+		    "%lu marks from interrupts, but %lu were harvested",
+		    m.made, e.irq_marks);
+	TEST_ASSERT(!e.st.overflows == !(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
+		    "Status 0x%x with %llu marks lost", e.st.status,
+		    e.st.overflows);
+	if (nr_vcpus > 1)
+		check(&e);
+	env_free(&e);
+	close(m.fd);
+	if (!loaded)
+		syscall(SYS_delete_module, "dirty_pool_testmod", O_NONBLOCK);
+	close(fd);
 }
 
 /*
@@ -2490,6 +2599,8 @@ static const struct test {
 	{ "mark_running",	test_mark_running,	3 },
 	{ "mark_kick",		test_mark_kick },
 	{ "mark_nostop",	test_mark_nostop },
+	{ "mark_irq",		test_mark_irq,		3 },
+	{ "mark_irq_one_ring",	test_mark_irq,		1 },
 	{ "add_vcpus",		test_add_vcpus },
 	{ "policy_switch",	test_policy_switch },
 	{ "killed",		test_killed },
@@ -2582,15 +2693,16 @@ static uint32_t smallest_ring(void)
 
 static void __noreturn help(const char *name)
 {
-	printf("usage: %s [-p policy] [-t test] [-s seed] [-m module] [-lq]\n"
+	printf("usage: %s [-p policy] [-t test] [-s seed] [-m module] [-i module] [-lq]\n"
 	       " -p: the policy to test (default: the kernel's)\n"
 	       " -t: run only tests whose name contains this\n"
 	       " -s: seed of all that is random\n"
 	       " -m: a module with the policy 'random' (default: %s)\n"
+	       " -i: dirty_pool_testmod, which marks from interrupts (default: %s)\n"
 	       " -q: quick, small sizes\n"
 	       " -l: list the tests\n"
 	       " -d N: lose each Nth entry in the harvester, to see tests fail\n",
-	       name, opt.module);
+	       name, opt.module, opt.testmod);
 	exit(KSFT_FAIL);
 }
 
@@ -2606,7 +2718,7 @@ int main(int argc, char *argv[])
 	if (getenv("DIRTY_POOL_MODULE"))
 		opt.module = getenv("DIRTY_POOL_MODULE");
 
-	while ((c = getopt(argc, argv, "p:t:s:m:d:lqh")) != -1) {
+	while ((c = getopt(argc, argv, "p:t:s:m:i:d:lqh")) != -1) {
 		switch (c) {
 		case 'p':
 			opt.policy = optarg;
@@ -2619,6 +2731,9 @@ int main(int argc, char *argv[])
 			break;
 		case 'm':
 			opt.module = optarg;
+			break;
+		case 'i':
+			opt.testmod = optarg;
 			break;
 		case 'd':
 			opt.drop = atoi_positive("Entries", optarg);
