@@ -338,8 +338,10 @@ static inline void kvm_dirty_pool_push(struct kvm_dirty_pool_claim *claim,
 	/*
 	 * Before the flags: userspace may harvest the entry at once, and a
 	 * reset that it then asks for has to find the entry below the index.
+	 * Release: who sees that this ring is full sees the resets of others
+	 * that came before.  Pairs with the barrier in pool_claim_reserve().
 	 */
-	WRITE_ONCE(ring->dirty_index, index + 1);
+	smp_store_release(&ring->dirty_index, index + 1);
 	/* Pairs with the acquire by which userspace reads the flags. */
 	smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY);
 

@@ -295,15 +295,19 @@ static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
 	if (ret)
 		return ret;
 
-	/* Rare, so only now: were they full from one end of a scan to the other? */
+	/*
+	 * Rare, so only now: were they full from one end of a scan to the other?
+	 * No barrier here: the scan reads the same indices, so none is older.
+	 */
 	resets = pool_resets(pool, nr);
-	/* Orders the counts of resets around the scan, with the next one. */
-	smp_rmb();
 	ret = pool_scan_reserve(pool, user, nr, claim);
 	if (ret)
 		return ret;
 
-	/* Pairs with the above. */
+	/*
+	 * Order the scan's reads of dirty_index before the count.  Pairs with
+	 * the release of dirty_index in kvm_dirty_pool_push().
+	 */
 	smp_rmb();
 	if (resets != pool_resets(pool, nr) ||
 	    nr != kvm_dirty_pool_nr_rings(pool))
@@ -425,7 +429,11 @@ static __always_inline bool pool_claim(struct kvm_dirty_ring_pool *pool,
 		return false;
 
 	*claim = slow;
-	WRITE_ONCE(user->last, claim->ring);
+	/*
+	 * Release: the VM's user is shared, and the ring may have joined just
+	 * now.  Pairs with the dependent reads of the ring in pool_mark_last().
+	 */
+	smp_store_release(&user->last, claim->ring);
 claimed:
 	trace_kvm_dirty_pool_claim(pool, claim->ring->index, user->id,
 				   claim->word, claim->room);
