@@ -1,0 +1,110 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# litmus.sh OUTPUT: herd7 on litmus/, with the memory model of the kernel's own
+# source.  What a test says cannot happen must not; with an ordering taken away,
+# which is what each MUTANT line does by sed, it must.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../../../scripts/lib.sh"
+out=$(realpath -m "$1")/litmus
+here=tools/testing/dirty_ring_pool/litmus
+herd=$O/sid/herd7
+mkdir -p "$out"
+
+rc=0
+scripts/sid-tools || rc=$?
+case $rc in
+0)	;;
+77)	say "ok 1 litmus # SKIP no herd7: weak memory was NOT checked"; exit 0 ;;
+*)	say "not ok 1 litmus: no herd7: weak memory was NOT checked"; exit 1 ;;
+esac
+
+# -- the model: of the unpacked kernel source, or from the archive of it
+model=
+src=${LINUX:-/usr/src/linux-source-6.12.tar.xz}
+for d in "$src" "$TREE" "$out"; do
+	[[ ! -f $d/tools/memory-model/linux-kernel.cfg ]] || { model=$d/tools/memory-model; break; }
+done
+if [[ -z $model ]]; then
+	[[ -f $src ]] || die "there is no kernel source at $src" \
+		"run 'make setup', or set LINUX= to a kernel tree or its .tar.xz"
+	say "# litmus: take the memory model from $(basename "$src")"
+	tar -C "$out" --strip-components=1 --wildcards -xf "$src" \
+		'*/tools/memory-model/l*'
+	model=$out/tools/memory-model
+fi
+
+n=0
+bad=0
+verdict() {
+	n=$((n + 1))
+	if (( $1 )); then
+		say "ok $n $2"
+	else
+		bad=$((bad + 1))
+		say "not ok $n $2"
+		sed 's/^/#   /' "$out/said"
+	fi
+}
+
+# observe FILE: Never, Sometimes or Always; or nothing, if herd7 refuses FILE
+observe() {
+	"$herd" -I "$model" -conf linux-kernel.cfg "$1" > "$out/said" 2>&1 || true
+	sed -n 's/^Observation [^ ]* \([A-Z][a-z]*\) .*/\1/p' "$out/said"
+}
+
+never=0
+sometimes=0
+t=$(now)
+for f in "$here"/*.litmus; do
+	name=$(basename "$f" .litmus)
+	if [[ $(observe "$f") == Never ]] && ! grep -q '^Flag' "$out/said"; then
+		never=$((never + 1))
+		verdict 1 "litmus: $name: never"
+	else
+		verdict 0 "litmus: $name: never"
+	fi
+
+	mutants=0
+	while read -r edit; do
+		mutants=$((mutants + 1))
+		sed -e '/MUTANT:/d' -e "$edit" "$f" > "$out/$name.litmus"
+		if [[ $(observe "$out/$name.litmus") == Sometimes ]]; then
+			sometimes=$((sometimes + 1))
+			verdict 1 "litmus: $name, mutant $mutants: sometimes"
+		else
+			verdict 0 "litmus: $name: sometimes with $edit"
+		fi
+	done < <(sed -n 's/^ \* MUTANT: //p' "$f")
+	rm -f "$out/$name.litmus"
+	: > "$out/said"
+	(( mutants )) || verdict 0 "litmus: $name has a mutant"
+
+	# Tests of code that is not there any more test nothing
+	sed -n '/^(\*/,/^ \*)/p' "$f" | grep -oE '\<(pool|kvm_(dirty|to|arch_dirty))_[a-z_]+\(\)' |
+		sort -u | while read -r fn; do
+			grep -rqF "${fn%)}" virt include arch || say "$name is about $fn"
+		done > "$out/said"
+	[[ ! -s $out/said ]] || verdict 0 "litmus: $name is about functions that there are"
+done
+
+# And each function with an ordering in it is tested, or README says why not
+for f in virt/kvm/dirty_ring_*.c include/linux/kvm_dirty_ring_pool.h; do
+	awk '
+		/^[a-z].*[ *][a-z_0-9]+\(/ && !/;$/ {
+			fn = $0
+			sub(/\(.*/, "", fn)
+			sub(/.*[ *]/, "", fn)
+		}
+		/^[ \t]*\/?\*/ || /rcu_dereference_protected/ { next }
+		/smp_[lsrwm]|_(acquire|release)\(|xchg|test_and_|fetch_/ ||
+		/synchronize_|rcu_(assign|replace|dereference)/ {
+			print fn
+		}' "$f"
+done | sort -u | while read -r fn; do
+	grep -rqw -e "$fn" "$here" || say "$here/ does not name $fn()"
+done > "$out/said"
+verdict $(( ! $(wc -l < "$out/said") )) "litmus: all that has an ordering in it is named"
+
+say "1..$n"
+say "# litmus: $never tests Never, $sometimes mutants Sometimes, $bad failed: $(since "$t")"
+(( bad == 0 ))
