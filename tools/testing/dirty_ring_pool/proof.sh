@@ -1,0 +1,108 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# proof.sh OUTPUT [NAME...]: cbmc on proof/, which includes the pool's own code.
+# Each proof has to succeed, and to fail on the code as a patch breaks it: one of
+# proof/ or of mutants/ in which a line "Refuted-by: PROOF SIZE" names the proof
+# and the size of the rings.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../../../scripts/lib.sh"
+out=$(realpath -m "$1")/proof
+shift
+only=" $* "
+here=tools/testing/dirty_ring_pool
+mkdir -p "$out"
+
+rc=0
+scripts/sid-tools || rc=$?
+case $rc in
+0)	;;
+77)	say "ok 1 proof # SKIP no cbmc: what hostile memory can do was NOT checked"; exit 0 ;;
+*)	say "not ok 1 proof: no cbmc: what hostile memory can do was NOT checked"; exit 1 ;;
+esac
+
+# Indices wrap on purpose, and so do signed counters, as the kernel is compiled
+checks=(--bounds-check --pointer-check --pointer-overflow-check
+	--undefined-shift-check --div-by-zero-check --unwinding-assertions
+	--drop-unused-functions --slice-formula --object-bits 12 --stop-on-fail)
+
+
+# cbmc_on POOL NAME SIZE PROOF: what cbmc says of the code in POOL, in NAME.said
+cbmc_on() {
+	local pool=$1 name=$out/$2 size=$3 proof=$4 file=$here/proof/proof.c
+
+	if [[ $proof == protect ]]; then
+		file=$here/proof/protect.c
+		sed -n -e '/^static struct kvm_memory_slot \*pool_vm_memslot(/,/^}/p' \
+			-e '/^static void pool_vm_protect(/,/^}/p' \
+			"$pool/virt/kvm/dirty_ring_pool_kvm.c" > "$pool/pool_vm_protect.c"
+	fi
+	gcc -E -std=gnu11 -DDRP_SCHED -DSIZE="$size" -I"$here/shim" \
+		-I"$pool/include" -I"$pool" "$file" -o "$name.i" &&
+		timeout 300 "$O/sid/cbmc" "$name.i" --function "proof_$proof" \
+			--unwind $((size + 2)) \
+			--unwindset pool_settle.0:3,pool_claim_slow.0:3 "${checks[@]}"
+}
+
+# copy NAME: of the pool's files, to be preprocessed or broken
+copy() {
+	rm -rf "${out:?}/$1"
+	mkdir -p "$out/$1/include/linux" "$out/$1/virt/kvm"
+	cp include/linux/kvm_dirty_ring_pool.h "$out/$1/include/linux/"
+	cp virt/kvm/dirty_ring_*.c "$out/$1/virt/kvm/"
+}
+
+# start NAME SIZE PROOF [PATCH]: as many at once as there are processors
+running=0
+start() {
+	copy "$1"
+	[[ -z ${4:-} ]] || patch -s -p1 -d "$out/$1" < "$4" ||
+		say "$4 does not apply" > "$out/$1.said"
+	(( running < JOBS )) || { wait -n; running=$((running - 1)); } || true
+	cbmc_on "$out/$1" "$1" "$2" "$3" > "$out/$1.said" 2>&1 &
+	running=$((running + 1))
+}
+
+n=0
+bad=0
+# verdict NAME "what" RESULT
+verdict() {
+	n=$((n + 1))
+	if grep -qx "VERIFICATION $3" "$out/$1.said"; then
+		say "ok $n proof: $2"
+	else
+		bad=$((bad + 1))
+		say "not ok $n proof: $2"
+		grep -E 'FAILURE|rror' "$out/$1.said" | head -n 8 | sed 's/^/#   /'
+		tail -n 3 "$out/$1.said" | sed 's/^/#   /'
+	fi
+}
+
+wanted() { [[ $only == "  " || $only == *" $1 "* ]]; }
+
+t=$(now)
+# The longest first
+proofs=()
+for p in claim-2 reset-4 push-4 reset-2 reset_all-2 push-2 protect-2; do
+	wanted "$p" || continue
+	proofs+=("$p")
+	start "$p" "${p#*-}" "${p%-*}"
+done
+mutants=()
+mapfile -t patches < <(grep -l '^Refuted-by: ' "$here"/proof/*.patch "$here"/mutants/*.patch)
+for p in "${patches[@]}"; do
+	name=$(basename "$p" .patch)
+	wanted "$name" || continue
+	mutants+=("$name")
+	read -r _ proof size <<< "$(grep '^Refuted-by: ' "$p")"
+	start "$name" "$size" "$proof" "$p"
+done
+wait
+for p in "${proofs[@]}"; do
+	verdict "$p" "${p%-*}, rings of ${p#*-} entries" SUCCESSFUL
+done
+for name in "${mutants[@]}"; do
+	verdict "$name" "refutes mutant $name" FAILED
+done
+say "1..$n"
+say "# proof: ${#proofs[@]} proofs, ${#mutants[@]} mutants refuted, $bad failed: $(since "$t")"
+(( bad == 0 ))

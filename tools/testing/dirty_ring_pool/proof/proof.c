@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What no content of the rings' memory can do: push and reset, the very code,
+ * for cbmc, from every state that small rings can be in.
+ *
+ * The shims call drp_point() before each access to shared memory.  In the
+ * exploration another thread runs there.  Here the others do there, or do not,
+ * whatever they can: userspace anything to the rings' memory, a reset or a push
+ * of another thread one more entry.
+ *
+ * Each proof begins in any state that is sane(), at any index, and ends in one:
+ * so the state is sane after any number of calls.
+ */
+#include <linux/kvm_dirty_ring_pool.h>
+
+/* So that few entries reach what takes many in the kernel. */
+#undef KVM_DIRTY_POOL_BATCH
+#define KVM_DIRTY_POOL_BATCH	3
+#undef KVM_DIRTY_POOL_RUNS
+#define KVM_DIRTY_POOL_RUNS	2
+
+#include <virt/kvm/dirty_ring_pool.c>
+
+#ifndef SIZE
+#define SIZE	4
+#endif
+
+/* What has no value may have any. */
+#define ANY(type)	({ type any; any; })
+#define ASSUME(x)	__CPROVER_assume(x)
+#define CHECK(x)	__CPROVER_assert(x, #x)
+
+static bool maybe(void)
+{
+	bool any;
+
+	return any;
+}
+
+static struct kvm_dirty_ring_pool pool;
+static struct kvm_dirty_pool_ring ring;
+static struct kvm_dirty_pool_ring *rings[] = { &ring };
+static struct kvm_dirty_gfn page[SIZE];
+static unsigned long avail;
+
+/* What the others still do. */
+static u32 may_reset, may_push;
+static bool may_write;
+
+static u32 runs_seen;
+static struct kvm_dirty_gfn *witness;
+static bool witnessed;
+
+/* -- the shims */
+
+__thread unsigned int drp_signal_after;
+
+int drp_lock_owner(void)
+{
+	return 1;
+}
+
+void drp_relax(void)
+{
+}
+
+void preempt_disable(void)
+{
+}
+
+void preempt_enable(void)
+{
+}
+
+static void others_reset(void)
+{
+	if (may_reset && ring.reset_index != ring.dirty_index && maybe()) {
+		ring.reset_index++;
+		may_reset--;
+	}
+}
+
+static u32 used(void)
+{
+	return ring.dirty_index - ring.reset_index;
+}
+
+static bool is(u32 bit)
+{
+	return ring.word.counter & bit;
+}
+
+static void others_push(void)
+{
+	bool room = is(KVM_DIRTY_POOL_PARKED) ? used() < SIZE :
+						ring.dirty_index != ring.soft_end;
+
+	if (may_push && is(KVM_DIRTY_POOL_CLAIMED) && room && maybe()) {
+		ring.dirty_index++;
+		may_push--;
+	}
+}
+
+void drp_point(const void *addr, enum drp_access access)
+{
+	if (may_write && __CPROVER_same_object(addr, page))
+		__CPROVER_havoc_object(page);
+	if (addr == &ring.reset_index)
+		others_reset();
+	if (addr == &ring.dirty_index)
+		others_push();
+}
+
+/* -- the VM and a policy, which may return what it likes */
+
+static void vm_notify(struct kvm_dirty_ring_pool *p,
+		      struct kvm_dirty_pool_user *user,
+		      struct kvm_dirty_pool_ring *r,
+		      enum kvm_dirty_pool_event event)
+{
+}
+
+static void vm_protect(struct kvm_dirty_ring_pool *p,
+		       const struct kvm_dirty_pool_run *runs, u32 nr)
+{
+	u32 i;
+
+	CHECK(nr >= 1 && nr <= KVM_DIRTY_POOL_RUNS);
+	runs_seen += nr;
+	for (i = 0; i < nr; i++) {
+		u64 bit = witness ? witness->offset - runs[i].offset : 0;
+
+		CHECK(runs[i].mask & 1);
+		if (witness && runs[i].slot == witness->slot &&
+		    bit < BITS_PER_LONG && runs[i].mask & BIT(bit))
+			witnessed = true;
+	}
+}
+
+static const struct kvm_dirty_pool_ops vm_ops = {
+	.notify		= vm_notify,
+	.protect	= vm_protect,
+};
+
+static u32 any_pick(struct kvm_dirty_ring_pool *p, void *data, u32 prev)
+{
+	return ANY(u32);
+}
+
+static struct kvm_dirty_pool_policy any_policy = { .pick = any_pick };
+static struct kvm_dirty_pool_sched any_sched = { .policy = &any_policy };
+
+/* -- the state */
+
+static bool sane(void)
+{
+	u32 word = ring.word.counter;
+	/* reset_index as it was when soft_end was computed */
+	u32 was = ring.soft_end - ring.soft_limit;
+
+	if (used() > SIZE || !ring.soft_limit || ring.soft_limit > SIZE)
+		return false;
+	if (is(KVM_DIRTY_POOL_PARKED))
+		return word <= (KVM_DIRTY_POOL_CLAIMED | KVM_DIRTY_POOL_PARKED |
+				KVM_DIRTY_POOL_RESERVE);
+
+	return word <= KVM_DIRTY_POOL_CLAIMED &&
+	       ring.dirty_index - was <= ring.soft_limit - (word ? 0 : 1) &&
+	       ring.reset_index - was <= ring.dirty_index - was;
+}
+
+static void any_state(void)
+{
+	struct kvm_dirty_pool_ring any;
+
+	ring = any;
+	ring.index = 0;
+	ring.gfns = page;
+	ring.mask = SIZE - 1;
+	ASSUME(sane());
+	__CPROVER_havoc_object(page);
+
+	avail = !is(KVM_DIRTY_POOL_PARKED);
+	pool.avail = &avail;
+	pool.rings = rings;
+	pool.nr_rings = 1;
+	pool.max_rings = 1;
+	pool.ops = &vm_ops;
+	pool.sched = &any_sched;
+	any_sched.flags = ANY(u32);
+	drp_signal_after = ANY(u32);
+}
+
+/* -- the proofs */
+
+/* A reset of a ring that is pushed to, and that userspace scribbles in. */
+void proof_reset(void)
+{
+	u32 first, count = 0;
+	int ret;
+
+	any_state();
+	may_write = true;
+	may_push = 2;
+	first = ring.reset_index;
+
+	ret = kvm_dirty_pool_reset(&pool, &ring, &count);
+
+	CHECK(!ret || ret == -EINTR);
+	CHECK(count <= SIZE);
+	CHECK(ring.reset_index == first + count);
+	CHECK(runs_seen <= count && !runs_seen == !count);
+	CHECK(sane());
+}
+
+/* All that a reset takes back is protected, if userspace leaves it alone. */
+void proof_reset_all(void)
+{
+	u32 first, at, count = 0;
+
+	any_state();
+	at = ANY(u32);
+	first = ring.reset_index;
+	witness = &page[at % SIZE];
+
+	kvm_dirty_pool_reset(&pool, &ring, &count);
+
+	if (at - first < count)
+		CHECK(witnessed);
+}
+
+static void any_user(struct kvm_dirty_pool_user *user)
+{
+	struct kvm_dirty_pool_user any;
+
+	*user = any;
+	/* cbmc takes a pointer without a value for one to nowhere. */
+	user->last = maybe() ? &ring : NULL;
+}
+
+/* What who has claimed a ring relies on. */
+static bool claim_is_sane(const struct kvm_dirty_pool_claim *claim)
+{
+	u32 end = is(KVM_DIRTY_POOL_PARKED) ? ring.reset_index + SIZE :
+					      ring.soft_end;
+
+	return claim->word == ring.word.counter &&
+	       is(KVM_DIRTY_POOL_CLAIMED) &&
+	       claim->first == ring.dirty_index &&
+	       claim->room && claim->room <= KVM_DIRTY_POOL_BATCH &&
+	       claim->room <= end - ring.dirty_index;
+}
+
+/* A claim, whatever the policy offers, while others reset. */
+void proof_claim(void)
+{
+	struct kvm_dirty_pool_claim claim;
+	struct kvm_dirty_pool_user user;
+	u32 first, flags;
+
+	any_state();
+	any_user(&user);
+	may_reset = 1;
+	flags = ANY(u32);
+	flags &= KVM_DIRTY_POOL_NORESERVE | KVM_DIRTY_POOL_NOWAIT;
+	/* Who may wait does so as long as it takes. */
+	if (!(flags & KVM_DIRTY_POOL_NOWAIT))
+		ASSUME(!is(KVM_DIRTY_POOL_CLAIMED));
+	first = ring.dirty_index;
+
+	if (kvm_dirty_pool_claim(&pool, &user, flags, &claim)) {
+		CHECK(claim.ring == &ring);
+		CHECK(claim_is_sane(&claim));
+	}
+
+	CHECK(ring.dirty_index == first);
+	CHECK(sane());
+}
+
+/*
+ * Pushes under any such claim, as many as there is room for or less, and the
+ * return, while others reset and userspace scribbles in the ring.
+ */
+void proof_push(void)
+{
+	struct kvm_dirty_pool_claim claim;
+	struct kvm_dirty_pool_user user;
+	u32 first, n = 0;
+
+	any_state();
+	any_user(&user);
+	claim.ring = &ring;
+	ASSUME(claim_is_sane(&claim));
+	may_write = true;
+	may_reset = 2;
+	first = ring.dirty_index;
+
+	do {
+		kvm_dirty_pool_push(&claim, ANY(u32), ANY(u64));
+		n++;
+	} while (claim.room && maybe());
+	kvm_dirty_pool_return(&pool, &user, &claim);
+
+	CHECK(n <= SIZE);
+	CHECK(ring.dirty_index == first + n);
+	CHECK(!is(KVM_DIRTY_POOL_CLAIMED));
+	CHECK(sane());
+}
