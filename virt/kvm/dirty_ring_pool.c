@@ -362,7 +362,9 @@ static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
 		int ret;
 
 		if (pool_search(pool, sched, user, nr, &failed, claim)) {
-			claim->ring->retries += failed;
+			/* Another cache line, which few claims need. */
+			if (unlikely(failed))
+				claim->ring->retries += failed;
 			return true;
 		}
 
