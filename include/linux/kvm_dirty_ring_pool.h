@@ -95,8 +95,7 @@ struct kvm_dirty_pool_ring {
  * struct kvm_dirty_pool_user - one who claims: a vCPU, or the VM itself
  * @last: the ring claimed last; a hint, may be NULL
  * @id: distinguishes users in the count of ring moves
- * @home: where the search for a reserve starts: the vCPU's own ring, and from
- *	then until it passes the gate, the ring in which it last found room
+ * @home: where a search for any ring starts: the vCPU's own ring
  * @reserve: a reserve was used, or would have been but for lack of room, and
  *	the gate was not passed since
  * @exit_ring: index + 1 of a parked ring that the vCPU has yet to report
@@ -223,6 +222,7 @@ struct kvm_dirty_pool_sched {
  * @nr_rings: rings only join, none leaves
  * @max_rings: upper bound of @nr_rings
  * @avail: a bit for each ring that is not parked, written by its owner
+ * @room: a bit for each ring whose reserve is not full; a hint
  * @vm_user: for marks that belong to no vCPU; shared, so only its hint counts
  * @nr_reserve: rings that hold reserve entries which are not reset yet
  * @overflow: sticky: a mark was lost, all memory is to be taken as dirty
@@ -239,6 +239,7 @@ struct kvm_dirty_ring_pool {
 	u32 nr_rings;
 	u32 max_rings;
 	unsigned long *avail;
+	unsigned long *room;
 
 	struct kvm_dirty_pool_user vm_user ____cacheline_aligned_in_smp;
 

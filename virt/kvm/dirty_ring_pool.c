@@ -40,6 +40,8 @@
 
 /* Searches while some ring is available, but claimed, before the reserve. */
 #define POOL_TRIES_FREE		16
+/* Rings whose reserve is said to have room, before all are looked at. */
+#define POOL_TRIES_HINT		4
 /*
  * Searches while every ring that could take a mark is claimed.  Their owners
  * run with preemption off and push at most KVM_DIRTY_POOL_BATCH entries, so
@@ -47,18 +49,9 @@
  */
 #define POOL_TRIES_BUSY		BIT(18)
 
-/**
- * kvm_dirty_pool_next - the next ring that is not parked
- * @pool: the pool
- * @from: where to start; may be out of range
- *
- * For policies: at or after @from, going round.  A word of the bitmap for
- * each 64 rings is read at most, however many rings are parked.
- *
- * Context: as kvm_dirty_pool_claim().
- * Return: the ring, which may be claimed, or KVM_DIRTY_POOL_NONE.
- */
-u32 kvm_dirty_pool_next(struct kvm_dirty_ring_pool *pool, u32 from)
+/* The next ring at or after @from whose bit in @map is set, going round. */
+static u32 pool_next(struct kvm_dirty_ring_pool *pool,
+		     const unsigned long *map, u32 from)
 {
 	u32 words = BITS_TO_LONGS(READ_ONCE(pool->nr_rings));
 	u32 first = from / BITS_PER_LONG;
@@ -78,13 +71,29 @@ u32 kvm_dirty_pool_next(struct kvm_dirty_ring_pool *pool, u32 from)
 
 		if (w >= words)
 			break;
-		bits = READ_ONCE(pool->avail[w]) & mask;
+		bits = READ_ONCE(map[w]) & mask;
 		if (bits)
 			return w * BITS_PER_LONG + __ffs(bits);
 		mask = ~0UL;
 	}
 
 	return KVM_DIRTY_POOL_NONE;
+}
+
+/**
+ * kvm_dirty_pool_next - the next ring that is not parked
+ * @pool: the pool
+ * @from: where to start; may be out of range
+ *
+ * For policies: at or after @from, going round.  A word of the bitmap for
+ * each 64 rings is read at most, however many rings are parked.
+ *
+ * Context: as kvm_dirty_pool_claim().
+ * Return: the ring, which may be claimed, or KVM_DIRTY_POOL_NONE.
+ */
+u32 kvm_dirty_pool_next(struct kvm_dirty_ring_pool *pool, u32 from)
+{
+	return pool_next(pool, pool->avail, from);
 }
 EXPORT_SYMBOL_GPL(kvm_dirty_pool_next);
 
@@ -131,9 +140,11 @@ static void pool_free_parked(struct kvm_dirty_ring_pool *pool,
 	ring->soft_end = ring->dirty_index + ring->soft_limit;
 	ring->drains++;
 	set_bit(ring->index, pool->avail);
-	/* Pairs with the acquire in kvm_dirty_pool_gate(). */
-	if (word & KVM_DIRTY_POOL_RESERVE)
+	if (word & KVM_DIRTY_POOL_RESERVE) {
+		set_bit(ring->index, pool->room);
+		/* Pairs with the acquire in kvm_dirty_pool_gate(). */
 		atomic_dec_return_release(&pool->nr_reserve);
+	}
 	trace_kvm_dirty_pool_drain(pool, ring->index);
 	pool_release(ring, KVM_DIRTY_POOL_FREE);
 
@@ -172,6 +183,11 @@ static void pool_settle_reset(struct kvm_dirty_ring_pool *pool,
 			      struct kvm_dirty_pool_ring *ring)
 {
 	u32 word;
+
+	/* Read first: most resets have nothing to tell. */
+	if (!test_bit(ring->index, pool->room) &&
+	    kvm_dirty_pool_used(ring) <= ring->mask)
+		set_bit(ring->index, pool->room);
 
 	/* Order reset_index before the word; pairs with pool_settle(). */
 	smp_mb();
@@ -230,21 +246,26 @@ static u32 pool_resets(struct kvm_dirty_ring_pool *pool, u32 nr)
 /*
  * Claim the reserve of a parked ring.  Returns 1 if that was done, 0 if all
  * reserves were seen full, -EBUSY if a ring is claimed and may yet have room.
+ * With @hint, only rings that are said to have room are looked at.
  */
 static int pool_scan_reserve(struct kvm_dirty_ring_pool *pool,
 			     struct kvm_dirty_pool_user *user, u32 nr,
-			     struct kvm_dirty_pool_claim *claim)
+			     bool hint, struct kvm_dirty_pool_claim *claim)
 {
-	u32 home = READ_ONCE(user->home);
+	u32 tries = hint ? POOL_TRIES_HINT : nr;
 	int ret = 0;
-	u32 i;
+	u32 at, i;
 
-	for (i = 0; i < nr; i++) {
-		u32 at = (home + i) % nr;
-		struct kvm_dirty_pool_ring *ring = pool->rings[at];
-		u32 word = atomic_read(&ring->word);
-		u32 room;
+	for (i = 0, at = user->home; i < tries; i++, at++) {
+		struct kvm_dirty_pool_ring *ring;
+		u32 word, room;
 
+		at = hint ? pool_next(pool, pool->room, at) : at % nr;
+		if (at >= nr)
+			break;
+
+		ring = pool->rings[at];
+		word = atomic_read(&ring->word);
 		if (!(word & KVM_DIRTY_POOL_PARKED) ||
 		    (word & KVM_DIRTY_POOL_CLAIMED)) {
 			ret = -EBUSY;
@@ -270,8 +291,6 @@ static int pool_scan_reserve(struct kvm_dirty_ring_pool *pool,
 			atomic_inc(&pool->nr_reserve);
 		ring->reserve_claims++;
 		WRITE_ONCE(user->reserve, true);
-		/* Rings passed over stay full: do not look at them again. */
-		WRITE_ONCE(user->home, at);
 		pool_claimed(user, ring, word | KVM_DIRTY_POOL_CLAIMED |
 			     KVM_DIRTY_POOL_RESERVE, room, claim);
 		pool->ops->notify(pool, user, ring, KVM_DIRTY_POOL_EV_RESERVE);
@@ -289,9 +308,11 @@ static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
 			      struct kvm_dirty_pool_user *user, u32 nr,
 			      struct kvm_dirty_pool_claim *claim)
 {
-	int ret = pool_scan_reserve(pool, user, nr, claim);
+	int ret = pool_scan_reserve(pool, user, nr, true, claim);
 	u32 resets;
 
+	if (ret <= 0)
+		ret = pool_scan_reserve(pool, user, nr, false, claim);
 	if (ret)
 		return ret;
 
@@ -300,7 +321,7 @@ static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
 	 * No barrier here: the scan reads the same indices, so none is older.
 	 */
 	resets = pool_resets(pool, nr);
-	ret = pool_scan_reserve(pool, user, nr, claim);
+	ret = pool_scan_reserve(pool, user, nr, false, claim);
 	if (ret)
 		return ret;
 
@@ -336,7 +357,7 @@ static bool pool_search(struct kvm_dirty_ring_pool *pool,
 	}
 
 	/* The policy may have lost sight of a ring; the bitmap never does. */
-	for (i = 0, at = READ_ONCE(user->home); i < nr; i++, at++) {
+	for (i = 0, at = user->home; i < nr; i++, at++) {
 		at = kvm_dirty_pool_next(pool, at);
 		if (at >= nr)
 			break;
@@ -483,6 +504,8 @@ static __always_inline void pool_return(struct kvm_dirty_ring_pool *pool,
 	trace_kvm_dirty_pool_return(pool, ring->index, user->id, pushed);
 
 	if (unlikely(claim->word & KVM_DIRTY_POOL_PARKED)) {
+		if (kvm_dirty_pool_used(ring) > ring->mask)
+			clear_bit(ring->index, pool->room);
 		pool_settle(pool, ring, claim->word);
 		return;
 	}
@@ -685,7 +708,6 @@ bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
 		return true;
 
 	user->reserve = false;
-	user->home = user->id;
 	return false;
 }
 
@@ -1002,6 +1024,7 @@ void kvm_dirty_pool_add(struct kvm_dirty_ring_pool *pool,
 	pool->rings[ring->index] = ring;
 	/* Pairs with the acquire in kvm_dirty_pool_nr_rings(). */
 	smp_store_release(&pool->nr_rings, ring->index + 1);
+	set_bit(ring->index, pool->room);
 	set_bit(ring->index, pool->avail);
 
 	preempt_disable();
@@ -1033,10 +1056,12 @@ int kvm_dirty_pool_init(struct kvm_dirty_ring_pool *pool,
 	pool->rings = kvcalloc(max_rings, sizeof(*pool->rings),
 			       GFP_KERNEL_ACCOUNT);
 	pool->avail = bitmap_zalloc(max_rings, GFP_KERNEL_ACCOUNT);
+	pool->room = bitmap_zalloc(max_rings, GFP_KERNEL_ACCOUNT);
 	ret = -ENOMEM;
-	if (pool->rings && pool->avail)
+	if (pool->rings && pool->avail && pool->room)
 		ret = kvm_dirty_pool_set_policy(pool, NULL);
 	if (ret) {
+		bitmap_free(pool->room);
 		bitmap_free(pool->avail);
 		kvfree(pool->rings);
 	}
@@ -1054,6 +1079,7 @@ int kvm_dirty_pool_init(struct kvm_dirty_ring_pool *pool,
 void kvm_dirty_pool_exit(struct kvm_dirty_ring_pool *pool)
 {
 	pool_sched_destroy(rcu_dereference_protected(pool->sched, 1));
+	bitmap_free(pool->room);
 	bitmap_free(pool->avail);
 	kvfree(pool->rings);
 }

@@ -211,6 +211,39 @@ static void t_reserve_home(void)
 	vm_exit(&vm);
 }
 
+static void t_reserve_hint(void)
+{
+	vm_init(&vm, 3, 3, 16, 4, NULL, 0);
+	EQUAL(vm.pool.room[0], 7);
+	fill_all();
+	EQUAL(vm_mark(&vm, 0, 0, 0, 8, 0), 8);
+	EQUAL(vm.pool.room[0], 4);
+	EQUAL(touch(0), 2);
+	/* a reset that takes nothing, one of a single entry */
+	EQUAL(vm_reset(&vm, 0), 0);
+	EQUAL(vm.pool.room[0], 4);
+	EQUAL(vm_harvest(&vm, 1, 1, NULL, NULL), 1);
+	EQUAL(vm_reset(&vm, 1), 1);
+	EQUAL(vm.pool.room[0], 6);
+	EQUAL(touch(0), 1);
+	EQUAL(vm.pool.room[0], 4);
+	/* wrong, it costs time and no more: 3 entries are left */
+	vm.pool.room[0] = 3;
+	EQUAL(touch(0), 2);
+	vm.pool.room[0] = 0;
+	EQUAL(touch(0), 2);
+	EQUAL(touch(0), 2);
+	EQUAL(vm.overflows, 0);
+	vm.pool.room[0] = 7;
+	EQUAL(claim(0), NONE);
+	/* freed */
+	vm.pool.room[0] = 0;
+	EQUAL(vm_drain(&vm, 0), 16);
+	EQUAL(vm_word(&vm, 0), FREE);
+	EQUAL(vm.pool.room[0], 1);
+	vm_exit(&vm);
+}
+
 static void t_reserve_claimed_by_other(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
@@ -1015,6 +1048,7 @@ static const struct {
 	{ "drained while claimed", t_reset_while_claimed },
 	{ "reserve, and OVERFLOW when it is full", t_reserve_full },
 	{ "reserve: the own share first", t_reserve_home },
+	{ "reserve: the hint of where there is room", t_reserve_hint },
 	{ "reserve: claimed by one at a time", t_reserve_claimed_by_other },
 	{ "interrupt: never waits", t_nowait },
 	{ "all rings claimed for ever, or none there", t_all_claimed },
