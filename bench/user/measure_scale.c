@@ -9,87 +9,89 @@
 
 /*
  * free		all rings are FREE
- * last		the user's ring is parked, and so are all but one
- * none		no ring is FREE, and the claim does not take reserves
- * reserve	no ring is FREE, and all reserves but one are full
+ * one free	the user's ring is parked, and so are all but the last
+ * none free	no ring is FREE, and the claim does not take reserves
+ * one reserve	no ring is FREE, and all reserves but the last's are full: the
+ *		first claim of a stay in the guest, so the user knows nothing
+ * no reserve	all are full: a mark would be lost
  */
-enum state { FREE, LAST, NONE, RESERVE, STATES };
+enum state { FREE, LAST, NONE, RESERVE, FULL, STATES };
 
 static const char *const state_name[STATES] = {
-	"free", "one free", "none free", "one reserve"
+	"free", "one free", "none free", "one reserve", "no reserve"
 };
 
-/* Park rings, or fill them, until one is left; returns that one. */
-static u32 fill(struct pool_tracker *t, u32 leave, bool reserve)
+/* Push into a ring, whatever the policy, until that parks it or fills it. */
+static void fill(struct pool_tracker *t, u32 i)
 {
+	struct kvm_dirty_pool_ring *ring = &t->ring[i];
 	struct kvm_dirty_ring_pool *pool = &t->pool;
-	u32 nr = t->tracker.nr, i, k;
+	struct kvm_dirty_pool_claim claim = {
+		.ring = ring,
+		.word = atomic_read(&ring->word) | KVM_DIRTY_POOL_CLAIMED,
+		.first = ring->dirty_index,
+	};
 
-	for (i = 0; i < nr; i++) {
-		struct kvm_dirty_pool_user *user = &t->vcpu[i].user;
-		struct kvm_dirty_pool_claim claim;
-
-		if (i == leave && !reserve)
-			continue;
-		for (k = 0; k < (reserve ? (i == leave ? 1 : 2) : 1); k++) {
-			/* The ring itself, whatever the policy. */
-			struct kvm_dirty_pool_ring *ring = &t->ring[i];
-			int word = atomic_read(&ring->word);
-
-			claim.ring = ring;
-			claim.word = word | KVM_DIRTY_POOL_CLAIMED;
-			claim.first = ring->dirty_index;
-			atomic_set(&ring->word, claim.word);
-			if (word & KVM_DIRTY_POOL_PARKED) {
-				if (!(word & KVM_DIRTY_POOL_RESERVE))
-					atomic_inc(&pool->nr_reserve);
-				claim.word |= KVM_DIRTY_POOL_RESERVE;
-				claim.room = ring->mask + 1 -
-					     kvm_dirty_pool_used(ring);
-			} else {
-				claim.room = ring->soft_end - ring->dirty_index;
-			}
-			while (claim.room)
-				kvm_dirty_pool_push(&claim, BENCH_SLOT, i);
-			kvm_dirty_pool_return(pool, user, &claim);
-		}
+	if (claim.word & KVM_DIRTY_POOL_PARKED) {
+		claim.word |= KVM_DIRTY_POOL_RESERVE;
+		claim.room = ring->mask + 1 - kvm_dirty_pool_used(ring);
+		atomic_inc(&pool->nr_reserve);
+	} else {
+		claim.room = ring->soft_end - ring->dirty_index;
 	}
-	return leave;
+	atomic_set(&ring->word, claim.word);
+	while (claim.room)
+		kvm_dirty_pool_push(&claim, BENCH_SLOT, i);
+	kvm_dirty_pool_return(pool, &t->vcpu[i].user, &claim);
 }
 
 static void *scale_create(int policy, u32 nr, enum state state)
 {
 	struct pool_tracker *t = pool_create(&bench_pool[policy], nr, 128);
-	u32 far = nr - 1;
+	u32 parked = 0, full = 0, i;
 
-	if (state == LAST && nr > 1)
-		fill(t, far, false);
-	if (state == NONE)
-		fill(t, nr, false);
-	if (state == RESERVE) {
-		fill(t, nr, false);
-		fill(t, far, true);
-	}
+	if (state == LAST)
+		parked = nr - 1;
+	if (state >= NONE)
+		parked = nr;
+	if (state >= RESERVE)
+		full = state == FULL ? nr : nr - 1;
+	for (i = 0; i < parked; i++)
+		fill(t, i);
+	for (i = 0; i < full; i++)
+		fill(t, i);
 	return t;
 }
 
 static double scale_slice(struct pool_tracker *t, enum state state)
 {
 	struct kvm_dirty_pool_user *user = &t->vcpu[0].user;
-	unsigned int flags = state == RESERVE ? 0 : KVM_DIRTY_POOL_NORESERVE;
+	unsigned int flags = state < RESERVE ? KVM_DIRTY_POOL_NORESERVE : 0;
+	bool expected = state != NONE && state != FULL;
 	struct kvm_dirty_pool_claim claim;
-	double ns;
-	int i, try;
+	int i, try, warm = t->tracker.nr;
+	double ns = 0;
 
 	for (try = 0; try < TRIES; try++) {
 		measure_disturbed();
-		ns = bench_now();
-		for (i = 0; i < CLAIMS; i++) {
+		/* What a claim looks at is in the CPU's cache, if it fits. */
+		for (i = -warm; i < CLAIMS; i++) {
+			bool claimed;
+
+			if (!i)
+				ns = bench_now();
 			/* The user's own ring is parked: it has to search. */
 			if (state != FREE)
 				user->last = &t->ring[0];
-			if (kvm_dirty_pool_claim(&t->pool, user, flags, &claim))
+			/* As after the gate. */
+			if (state == RESERVE)
+				user->home = 0;
+			claimed = kvm_dirty_pool_claim(&t->pool, user, flags,
+						       &claim);
+			if (claimed)
 				kvm_dirty_pool_return(&t->pool, user, &claim);
+			if (unlikely(claimed != expected))
+				bench_warnings++;
 		}
 		ns = bench_now() - ns;
 		bench_slices++;
@@ -117,9 +119,10 @@ void measure_scale(const struct bench_options *opt)
 	for (round = -1; round < rounds; round++) {
 		int at = round < 0 ? 0 : round;
 
-		for (n = 0; n < sizes; n++) {
+		/* What is compared follows on each other. */
+		for (p = 0; p < BENCH_SPEC; p++) {
 			for (s = 0; s < STATES; s++) {
-				for (p = 0; p < BENCH_SPEC; p++)
+				for (n = 0; n < sizes; n++)
 					ns[p][s][n][at] =
 						scale_slice(tracker[p][s][n], s);
 			}

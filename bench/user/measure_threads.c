@@ -13,8 +13,9 @@
 
 #define MAX_THREADS	64
 #define QUOTA		3072	/* pages of a thread between two drains */
+#define PAIR_QUOTA	1920	/* no ring is full if it gets those of two */
 #define ENTRIES		4096
-#define SLICES		4
+#define SLICES		8
 #define BUDGET		15	/* seconds; a busy machine gets fewer rounds */
 
 int bench_cpus;
@@ -45,10 +46,10 @@ void measure_pin(int cpu)
  * @rival: of the tracker
  * @tracker: what they mark in
  * @nr: of threads
- * @markers: those that mark, in measure_pair()
  * @batch: of marks
  * @page: what they mark, CHUNK pages
  * @arrived: threads at the start of a slice
+ * @slice: that they work at, in measure_pair()
  * @stop: end of the run
  * @share: of all marks that the device makes
  * @progress: marks of the vCPU
@@ -59,10 +60,10 @@ struct crew {
 	const struct bench_rival *rival;
 	void *tracker;
 	int nr;
-	int markers;
 	u32 batch;
 	const u64 *page;
 	atomic_t arrived;
+	int slice ____cacheline_aligned_in_smp;
 	bool stop;
 	double share;
 	u64 progress;
@@ -72,8 +73,9 @@ struct crew {
 		pthread_t thread;
 		int id;
 		bool disturbed;
-		double begin[SLICES];
-		double end[SLICES];
+		double rate[SLICES];
+		double begin;
+		double end;
 		u64 marked ____cacheline_aligned_in_smp;
 		u64 exits;
 	} member[MAX_THREADS];
@@ -112,96 +114,147 @@ static void crew_meet(struct crew *crew, int count)
 	}
 }
 
-/* 2a: marking only, a CPU for each thread. */
+/*
+ * 2a: marking only, a CPU for each thread.  Thread 0 alone, both, thread 1
+ * alone, both, and that again with the other CPU draining: what is compared
+ * lies microseconds apart, and is spared no cache line that the other is not.
+ */
+static bool pair_marks(int slice, int id)
+{
+	return (slice & 1) || slice < 0 || ((slice & 2) ? id == 1 : id == 0);
+}
+
 static void *pair_thread(void *data)
 {
 	struct member *m = data;
 	struct crew *crew = m->crew;
 	int i, meet = 0;
-	u32 done;
+	u32 done, some;
 
 	measure_pin(m->id);
 	measure_disturbed();
-	for (i = 0; i < SLICES; i++) {
+	/* The first slice is not counted: it fills the caches. */
+	for (i = -1; i < SLICES; i++) {
+		double begin, end;
+
 		crew_meet(crew, ++meet);
-		m->begin[i] = bench_now();
-		for (done = 0; done < QUOTA && m->id < crew->markers; done += 1024)
-			crew->rival->run(crew->tracker, m->id,
-					 crew->page + (m->id & 1) * 1024, 1024,
-					 crew->batch);
-		m->end[i] = bench_now();
+		begin = bench_now();
+		/* Until the first is done: they work side by side all along. */
+		for (done = 0; pair_marks(i, m->id) && done < PAIR_QUOTA &&
+		     READ_ONCE(crew->slice) == i; done += some) {
+			some = crew->rival->run(crew->tracker, m->id,
+						crew->page + m->id * 1024 +
+						done % 1024, 64, crew->batch);
+			if (some < 64)
+				break;
+		}
+		end = bench_now();
+		if (done)
+			WRITE_ONCE(crew->slice, i + 1);
+		if (i >= 0)
+			m->rate[i] = done * 1e3 / (end - begin);
 		crew_meet(crew, ++meet);
-		/* By another CPU than the first one's, as a reaper would. */
-		if (m->id)
+		if (m->id == !!((i + 1) & 4))
 			bench_drain(crew->rival, crew->tracker);
 	}
 	m->disturbed = measure_disturbed();
 	return NULL;
 }
 
-static double pair_slice(struct crew *crew)
+/* Pages per us of one thread, and of two. */
+static void pair_slices(struct crew *crew, double *one, double *two)
 {
-	double best = 0;
 	int i, k, try;
 
 	for (try = 0; try < TRIES; try++) {
-		bool disturbed = false;
-
+		crew->slice = -1;
 		crew_run(crew, pair_thread);
 		crew_join(crew);
 		bench_slices++;
-		best = 0;
-		for (i = 0; i < SLICES; i++) {
-			double begin = crew->member[0].begin[i];
-			double end = crew->member[0].end[i];
-
-			for (k = 1; k < crew->markers; k++) {
-				if (crew->member[k].begin[i] < begin)
-					begin = crew->member[k].begin[i];
-				if (crew->member[k].end[i] > end)
-					end = crew->member[k].end[i];
-			}
-			best += crew->markers * QUOTA * 1e3 / (end - begin) / SLICES;
-		}
-		for (k = 0; k < crew->nr; k++)
-			disturbed |= crew->member[k].disturbed;
-		if (!disturbed)
+		if (!crew->member[0].disturbed && !crew->member[1].disturbed)
 			break;
 		bench_disturbed++;
 	}
-	return best;
+	*one = 0;
+	*two = 0;
+	for (i = 0; i < SLICES; i++) {
+		for (k = 0; k < 2; k++)
+			*(i & 1 ? two : one) += crew->member[k].rate[i] * 2 / SLICES;
+	}
 }
+
+/* Two threads that share nothing at all: what the machine allows. */
+static u32 bare_run(void *tracker, u32 who, const u64 *page, u32 nr, u32 batch)
+{
+	u64 x = 0;
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		x = (x ^ page[i]) * 0x9e3779b97f4a7c15ULL;
+		barrier();
+	}
+	__asm__ __volatile__("" : : "r" (x));
+	return nr;
+}
+
+static void *bare_create(const struct bench_rival *rival, u32 nr, u32 entries)
+{
+	return bench_alloc(sizeof(struct bench_tracker));
+}
+
+static void bare_destroy(void *tracker)
+{
+	kfree(tracker);
+}
+
+static void bare_harvest(void *tracker, struct bench_harvest *harvest)
+{
+}
+
+static void bare_reset(void *tracker)
+{
+}
+
+static const struct bench_rival bare_loop = {
+	.name		= "bare loop",
+	.create		= bare_create,
+	.destroy	= bare_destroy,
+	.run		= bare_run,
+	.harvest	= bare_harvest,
+	.reset		= bare_reset,
+};
 
 void measure_pair(const struct bench_options *opt)
 {
+	static const struct bench_rival *const all[] = {
+		&bare_loop,
+		&bench_per_vcpu, &bench_vm_spinlock, &bench_vm_lockfree,
+		&bench_bitmap, &bench_pool[0], &bench_pool[1], &bench_pool[2],
+		&bench_pool[3],
+	};
 	static const u32 batches[] = { 1, 64 };
-	static double rate[2][2][ARRAY_SIZE(rivals)][1024];
+	static double rate[2][2][ARRAY_SIZE(all)][1024];
 	static u64 page[CHUNK];
 	static struct crew crew;
-	void *tracker[2][ARRAY_SIZE(rivals)];
-	int b, i, n, round, rounds = (opt->rounds + 1) / 2;
+	void *tracker[ARRAY_SIZE(all)];
+	int b, i, n, round, rounds = opt->rounds;
 	double begin = bench_now();
 
 	measure_pages(page, CHUNK, 2);
 	crew.page = page;
-	for (i = 0; i < RIVALS; i++) {
-		for (n = 0; n < 2; n++)
-			tracker[n][i] = rivals[i]->create(rivals[i], n + 1,
-							  ENTRIES);
-	}
+	crew.nr = 2;
+	for (i = 0; i < ARRAY_SIZE(all); i++)
+		tracker[i] = all[i]->create(all[i], 2, ENTRIES);
 	for (round = 0; round < rounds; round++) {
 		for (b = 0; b < 2; b++) {
-			for (i = 0; i < RIVALS; i++) {
-				int k = (i + round) % RIVALS;
+			for (i = 0; i < ARRAY_SIZE(all); i++) {
+				int k = (i + round) % ARRAY_SIZE(all);
 
-				for (n = 0; n < 2; n++) {
-					crew.rival = rivals[k];
-					crew.tracker = tracker[n][k];
-					crew.nr = 2;
-					crew.markers = n + 1;
-					crew.batch = batches[b];
-					rate[n][b][k][round] = pair_slice(&crew);
-				}
+				crew.rival = all[k];
+				crew.tracker = tracker[k];
+				crew.batch = batches[b];
+				pair_slices(&crew, &rate[0][b][k][round],
+					    &rate[1][b][k][round]);
 			}
 		}
 		if (bench_late(begin, BUDGET))
@@ -211,9 +264,9 @@ void measure_pair(const struct bench_options *opt)
 	}
 	for (n = 0; n < 2; n++) {
 		for (b = 0; b < 2; b++) {
-			for (i = 0; i < RIVALS; i++) {
+			for (i = 0; i < ARRAY_SIZE(all); i++) {
 				bench_begin(opt->out, "pair");
-				bench_text(opt->out, "rival", rivals[i]->name);
+				bench_text(opt->out, "rival", all[i]->name);
 				bench_number(opt->out, "threads", n + 1);
 				bench_number(opt->out, "batch", batches[b]);
 				bench_values(opt->out, "mpages", rate[n][b][i],
@@ -222,10 +275,8 @@ void measure_pair(const struct bench_options *opt)
 			}
 		}
 	}
-	for (i = 0; i < RIVALS; i++) {
-		for (n = 0; n < 2; n++)
-			rivals[i]->destroy(tracker[n][i]);
-	}
+	for (i = 0; i < ARRAY_SIZE(all); i++)
+		all[i]->destroy(tracker[i]);
 }
 
 /* 2b: marking and draining for a while, more threads than CPUs. */
@@ -359,18 +410,18 @@ static void *device_thread(void *data)
 	measure_disturbed();
 	crew_meet(crew, 1);
 	if (!m->id) {
-		m->begin[0] = bench_now();
+		m->begin = bench_now();
 		while (m->marked < QUOTA) {
 			m->marked += crew->rival->run(crew->tracker, 0,
 					crew->page + m->marked % 1024, 64, 1);
 			WRITE_ONCE(crew->progress, m->marked);
 		}
-		m->end[0] = bench_now();
+		m->end = bench_now();
 		WRITE_ONCE(crew->stop, true);
 	} else {
 		double per = crew->share / (1 - crew->share);
 
-		m->begin[0] = 0;
+		m->begin = 0;
 		while (!READ_ONCE(crew->stop)) {
 			u64 due = READ_ONCE(crew->progress) * per;
 			double t;
@@ -383,7 +434,7 @@ static void *device_thread(void *data)
 			t = bench_now();
 			m->marked += crew->rival->run(crew->tracker, BENCH_VM,
 					crew->page + 1024 + page, 16, 16);
-			m->begin[0] += bench_now() - t;
+			m->begin += bench_now() - t;
 			page = (page + 16) % 1024;
 		}
 	}
@@ -430,10 +481,10 @@ void measure_device(const struct bench_options *opt)
 						break;
 					bench_disturbed++;
 				}
-				v[0][n][k][round] = (m[0].end[0] - m[0].begin[0]) /
+				v[0][n][k][round] = (m[0].end - m[0].begin) /
 						    m[0].marked;
 				v[1][n][k][round] = m[1].marked ?
-					m[1].begin[0] / m[1].marked : 0;
+					m[1].begin / m[1].marked : 0;
 				got[n][k][round] = (double)m[1].marked /
 					(m[0].marked + m[1].marked);
 			}
