@@ -311,7 +311,7 @@ def check(path):
         data = json.load(f)
     tests = [("no ring of upstream's overflowed, each claim ended as meant",
               data["env"]["warnings"] == 0)]
-    for q in ("mark", "parts", "pair", "threads", "capacity", "drains", "device",
+    for q in ("mark", "parts", "pair", "threads", "capacity", "drains", "twin", "device",
               "scale", "memory"):
         found = cells(data, q)
         tests.append((f"{q}: measured", bool(found)))

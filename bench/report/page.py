@@ -2,7 +2,8 @@
 """index.html: one self-contained page of what build/report/*.json hold.
 
 A section is a module section_NAME.py beside this file with
-  SOURCE   the JSON file that it shows; without that file there is no section
+  SOURCE   the JSON file that it shows, or some of them: section() then gets a
+           list; without those files there is no section
   ORDER    where it stands on the page
   TITLE    its heading
   section(data, figure) -> HTML
@@ -39,6 +40,7 @@ table { border-collapse: collapse; font-size: 12.5px; font-variant-numeric: tabu
 th, td { padding: 3px 7px; text-align: right; white-space: nowrap; }
 th { white-space: normal; line-height: 1.25; color: #5c5c5c; font-weight: 600; border-bottom: 1px solid #bbb; vertical-align: bottom; }
 td.l, th.l { text-align: left; }
+.why td:last-child { text-align: left; white-space: normal; min-width: 34ch; }
 tr.first td { border-top: 1px solid #ddd; }
 td.bad { color: #b0003a; font-weight: 700; }
 code { font: 0.92em ui-monospace, "DejaVu Sans Mono", monospace; }
@@ -53,9 +55,11 @@ def sections(folder):
     here = os.path.dirname(os.path.abspath(__file__))
     for path in sorted(glob.glob(os.path.join(here, "section_*.py"))):
         module = importlib.import_module(os.path.splitext(os.path.basename(path))[0])
-        source = os.path.join(folder, module.SOURCE)
-        if os.path.exists(source):
-            found.append((module, rundata.load(source)))
+        one = isinstance(module.SOURCE, str)
+        sources = [os.path.join(folder, s) for s in ([module.SOURCE] if one else module.SOURCE)]
+        if all(map(os.path.exists, sources)):
+            data = [rundata.load(s) for s in sources]
+            found.append((module, data[0] if one else data))
     return sorted(found, key=lambda f: f[0].ORDER)
 
 

@@ -137,6 +137,7 @@ void measure_scale(const struct bench_options *opt);
 void measure_revoke(const struct bench_options *opt);
 void simulate_capacity(const struct bench_options *opt);
 void simulate_drains(const struct bench_options *opt);
+void simulate_twin(const struct bench_options *opt);
 void simulate_memory(const struct bench_options *opt);
 void count_instructions(void);
 

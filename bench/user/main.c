@@ -17,6 +17,7 @@ static const struct {
 	{ "threads", measure_threads },
 	{ "capacity", simulate_capacity },
 	{ "drains", simulate_drains },
+	{ "twin", simulate_twin },
 	{ "device", measure_device },
 	{ "scale", measure_scale },
 	{ "memory", simulate_memory },

@@ -14,7 +14,7 @@
 
 static const struct skew {
 	const char *name;
-	double s;	/* of Zipf's law; 0: all alike; < 0: only the first */
+	double s;	/* of Zipf's law; 0: all alike; < 0: the first's share */
 } skews[] = {
 	{ "uniform", 0 }, { "zipf 0.9", 0.9 }, { "zipf 1.2", 1.2 },
 	{ "one-hot", -1 },
@@ -28,7 +28,10 @@ static double *skew_table(const struct skew *skew, u32 nr)
 	u32 i;
 
 	for (i = 0; i < nr; i++) {
-		sum += skew->s < 0 ? i == 0 : pow(i + 1, -skew->s);
+		if (skew->s < 0)
+			sum += i ? (1 + skew->s) / (nr - 1) : -skew->s;
+		else
+			sum += pow(i + 1, -skew->s);
 		table[i] = sum;
 	}
 	for (i = 0; i < nr; i++)
@@ -164,13 +167,48 @@ void simulate_capacity(const struct bench_options *opt)
 #define HARVEST_FIXED	20.0	/* us */
 #define HARVEST_ENTRY	0.05
 #define WINDOW		1000.0	/* us, in which parks count as a herd */
+#define MAX_CPUS	2
+#define BLOCK		16	/* pages */
+#define SWITCH		20	/* pages' time */
+#define SIM_NOBODY	(~0u)
+
+/**
+ * struct sim_setup - what is simulated; times in us
+ * @nr: number of vCPUs
+ * @entries: of a ring
+ * @skew: who dirties the pages
+ * @tick: between two pages
+ * @period: of the reaper
+ * @length: of it all
+ * @fixed: of a harvest
+ * @entry: of a harvest, for each entry
+ * @swap: between two vCPUs on one CPU
+ * @cpus: that the vCPUs share, in turns; 0: each has its own
+ */
+struct sim_setup {
+	u32 nr;
+	u32 entries;
+	const struct skew *skew;
+	double tick;
+	double period;
+	double length;
+	double fixed;
+	double entry;
+	double swap;
+	u32 cpus;
+};
 
 struct sim {
 	const struct bench_rival *rival;
+	const struct sim_setup *setup;
 	void *tracker;
 	struct bench_tracker *common;
 	u32 nr;
 	double now;		/* us */
+	u32 running[MAX_CPUS];
+	double turn_begin[MAX_CPUS];
+	double turn_end[MAX_CPUS];
+	u32 burst;
 	/* The queue for the lock; nr is the reaper. */
 	u32 *queue;
 	u64 head;
@@ -233,7 +271,8 @@ static void sim_drain(struct sim *sim)
 	sim->longest += h.longest;
 	sim->active = true;
 	sim->active_who = who;
-	sim->active_end = sim->now + HARVEST_FIXED + HARVEST_ENTRY * h.total;
+	sim->active_end = sim->now + sim->setup->fixed +
+			  sim->setup->entry * h.total;
 }
 
 static void sim_herd(struct sim *sim, u64 parks)
@@ -251,37 +290,87 @@ static void sim_herd(struct sim *sim, u64 parks)
 	sim->window_end += WINDOW;
 }
 
-static void sim_run(struct sim *sim, const struct bench_rival *rival, u32 nr,
-		    u32 entries, const struct skew *skew, double tick,
-		    double period, double length)
+/*
+ * The VM of 'make run' has two CPUs.  Of its vCPUs two have a turn of 4 ms at a
+ * time, and one while the other CPU harvests.  If one of them is hot, it has a
+ * CPU for itself, and the others come to write a block of 16 pages now and then.
+ */
+static u32 sim_turn(struct sim *sim, u64 *seed)
 {
-	double *table = skew_table(skew, nr);
+	u32 cpu = bench_random(seed) % sim->setup->cpus, i, k;
+
+	if (sim->setup->skew->s) {
+		double hot = -sim->setup->skew->s;
+		double start = (1 - hot) / hot / BLOCK;
+
+		if (!sim->burst && bench_random(seed) % 1000000 < 1e6 * start) {
+			sim->burst = BLOCK;
+			sim->running[1] = 1 + bench_random(seed) % (sim->nr - 1);
+		}
+		if (!sim->burst || !cpu)
+			return 0;
+		if (sim->since[sim->running[1]] < 0)
+			sim->burst--;
+		return sim->running[1];
+	}
+
+	if ((sim->active && cpu) || sim->now < sim->turn_begin[cpu])
+		return SIM_NOBODY;
+
+	if (sim->since[sim->running[cpu]] < 0 && sim->now < sim->turn_end[cpu])
+		return sim->running[cpu];
+
+	for (i = 1; i <= sim->nr; i++) {
+		u32 who = (sim->running[cpu] + i) % sim->nr;
+		bool free = sim->since[who] < 0;
+
+		for (k = 0; k < sim->setup->cpus; k++)
+			free &= k == cpu || sim->running[k] != who;
+		if (free) {
+			sim->running[cpu] = who;
+			sim->turn_begin[cpu] = sim->now + sim->setup->swap;
+			sim->turn_end[cpu] = sim->now + sim->setup->period / 25;
+			return sim->setup->swap ? SIM_NOBODY : who;
+		}
+	}
+	return sim->running[cpu];
+}
+
+static void sim_run(struct sim *sim, const struct bench_rival *rival,
+		    const struct sim_setup *setup)
+{
+	u32 nr = setup->nr;
+	double *table = skew_table(setup->skew, nr);
 	const u64 *page = some_pages();
-	double reap = period;
+	double reap = setup->period, length = setup->length;
 	u64 seed = 13, i;
 
 	memset(sim, 0, sizeof(*sim));
 	sim->rival = rival;
+	sim->setup = setup;
 	sim->nr = nr;
-	sim->tracker = rival->create(rival, nr, entries);
+	sim->tracker = rival->create(rival, nr, setup->entries);
 	sim->common = sim->tracker;
 	sim->queue = bench_alloc((nr + 1) * sizeof(*sim->queue));
 	sim->queued = bench_alloc(nr + 1);
 	sim->since = bench_alloc(nr * sizeof(*sim->since));
 	sim->window_end = WINDOW;
+	for (i = 0; i < MAX_CPUS; i++)
+		sim->running[i] = i;
 	for (i = 0; i < nr; i++)
 		sim->since[i] = -1;
 
-	for (i = 0; sim->now < length; sim->now = ++i * tick) {
-		u32 who = skew_pick(table, nr, &seed);
+	for (i = 0; sim->now < length; sim->now = ++i * setup->tick) {
+		u32 who = setup->cpus ? sim_turn(sim, &seed) :
+					skew_pick(table, nr, &seed);
 		u64 parks;
 
 		if (sim->now >= reap) {
-			reap += period;
+			reap += setup->period;
 			sim_queue(sim, nr);
 		}
 		sim_drain(sim);
-		if (sim->since[who] >= 0) {
+		if (who == SIM_NOBODY || sim->since[who] >= 0) {
 			sim->missed++;
 			sim_herd(sim, 0);
 			continue;
@@ -340,23 +429,28 @@ void simulate_drains(const struct bench_options *opt)
 		&bench_pool_nostop[2], &bench_pool_nostop[3],
 	};
 	static const double periods[] = { 1, 5, 20, 100 };	/* ms */
-	double length = opt->quick ? 1e5 : 1e6;
-	u32 nr = 16, entries = 1024;
+	struct sim_setup setup = {
+		.nr = 16, .entries = 1024, .tick = 1.0,
+		.length = opt->quick ? 1e5 : 1e6,
+		.fixed = HARVEST_FIXED, .entry = HARVEST_ENTRY,
+	};
 	struct sim sim;
 	int i, p, s;
 
 	for (s = 0; s < ARRAY_SIZE(skews); s++) {
 		for (p = 0; p < ARRAY_SIZE(periods); p++) {
 			for (i = 0; i < ARRAY_SIZE(rivals); i++) {
-				sim_run(&sim, rivals[i], nr, entries, &skews[s],
-					1.0, periods[p] * 1e3, length);
+				setup.skew = &skews[s];
+				setup.period = periods[p] * 1e3;
+				sim_run(&sim, rivals[i], &setup);
 				bench_begin(opt->out, "drains");
 				bench_text(opt->out, "rival", rivals[i]->name);
 				bench_text(opt->out, "skew", skews[s].name);
 				bench_number(opt->out, "period_ms", periods[p]);
-				bench_number(opt->out, "vcpus", nr);
-				bench_number(opt->out, "entries", entries);
-				bench_number(opt->out, "seconds", length / 1e6);
+				bench_number(opt->out, "vcpus", setup.nr);
+				bench_number(opt->out, "entries", setup.entries);
+				bench_number(opt->out, "seconds",
+					     setup.length / 1e6);
 				sim_report(&sim, opt->out);
 				bench_end(opt->out);
 			}
@@ -367,6 +461,65 @@ void simulate_drains(const struct bench_options *opt)
 	}
 }
 
+/*
+ * 4 again, with what 'make run' has in the VM: its rings, numbers of vCPUs and
+ * workloads.  The tick is one page there, whatever it takes, and what counts
+ * is how many fit into a period of the reaper, and into a harvest.
+ */
+static void twin_cells(const struct bench_options *opt,
+		       const struct sim_setup *setup)
+{
+	static const struct bench_rival *const rivals[] = {
+		&bench_per_vcpu, &bench_pool[0], &bench_pool[1], &bench_pool[2],
+		&bench_pool[3], &bench_pool_nostop[0],
+	};
+	struct sim sim;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(rivals); i++) {
+		sim_run(&sim, rivals[i], setup);
+		bench_begin(opt->out, "twin");
+		bench_text(opt->out, "rival", rivals[i]->name);
+		bench_text(opt->out, "workload", setup->skew->name);
+		bench_number(opt->out, "vcpus", setup->nr);
+		bench_number(opt->out, "cpus", setup->cpus);
+		bench_number(opt->out, "swap", setup->swap);
+		bench_number(opt->out, "cost", setup->entry);
+		bench_number(opt->out, "pages_a_period", setup->period);
+		bench_number(opt->out, "exits", sim.exits);
+		bench_number(opt->out, "marked", sim.marked);
+		bench_end(opt->out);
+	}
+}
+
+void simulate_twin(const struct bench_options *opt)
+{
+	static const struct skew workload[] = {
+		{ "uniform", 0 }, { "skewed", -0.9 },
+	};
+	static const double costs[] = { 0.02, 0.05, 0.1 };
+	int i, c, nr_costs = opt->quick ? 1 : ARRAY_SIZE(costs);
+	struct sim_setup setup = {
+		.entries = 256, .tick = 1.0, .length = 1 << 14, .fixed = 1.0,
+	};
+
+	/* Each workload as in question 4, with the VM's CPUs, with changes. */
+	for (i = 0; i < 3 * ARRAY_SIZE(workload); i++) {
+		setup.skew = &workload[i / 3];
+		setup.cpus = i % 3 ? MAX_CPUS : 0;
+		setup.swap = i % 3 == 2 ? SWITCH : 0;
+		for (c = 0; c < nr_costs; c++) {
+			setup.entry = costs[c];
+			for (setup.nr = 2; setup.nr <= 8; setup.nr *= 2) {
+				for (setup.period = 1024; setup.period <= 16384;
+				     setup.period *= 2)
+					twin_cells(opt, &setup);
+			}
+		}
+	}
+	bench_progress("4. drains, with the rings of 'make run'", 1, 1);
+}
+
 /* 7: stops a second with rings of different sizes. */
 void simulate_memory(const struct bench_options *opt)
 {
@@ -374,7 +527,11 @@ void simulate_memory(const struct bench_options *opt)
 		&bench_per_vcpu, &bench_pool[0], &bench_pool_nostop[0],
 	};
 	static const u32 vcpus[] = { 4, 16, 64 };
-	double length = opt->quick ? 1e5 : 2e6;
+	struct sim_setup setup = {
+		.tick = 5.0, .period = 1e5,
+		.length = opt->quick ? 1e5 : 2e6,
+		.fixed = HARVEST_FIXED, .entry = HARVEST_ENTRY,
+	};
 	u32 entries, most = opt->quick ? 4096 : 65536;
 	struct sim sim;
 	int i, n, s;
@@ -385,9 +542,10 @@ void simulate_memory(const struct bench_options *opt)
 				for (entries = 256; entries <= most; entries *= 2) {
 					if ((u64)entries * vcpus[n] > 1 << 20)
 						break;
-					sim_run(&sim, rivals[i], vcpus[n],
-						entries, &skews[s], 5.0, 1e5,
-						length);
+					setup.nr = vcpus[n];
+					setup.entries = entries;
+					setup.skew = &skews[s];
+					sim_run(&sim, rivals[i], &setup);
 					bench_begin(opt->out, "memory");
 					bench_text(opt->out, "rival", rivals[i]->name);
 					bench_text(opt->out, "skew", skews[s].name);
@@ -396,7 +554,8 @@ void simulate_memory(const struct bench_options *opt)
 					bench_number(opt->out, "bytes",
 						     16.0 * entries * vcpus[n]);
 					bench_number(opt->out, "stops",
-						     sim.exits * 1e6 / length);
+						     sim.exits * 1e6 /
+						     setup.length);
 					bench_end(opt->out);
 					if (!sim.exits)
 						break;
