@@ -27,14 +27,21 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <linux/atomic.h>
+#include <linux/sizes.h>
 #include <asm/barrier.h>
 #include <asm/kvm_para.h>
 
 #include "dirty_pool_util.h"
 #include "processor.h"
+#include "svm_util.h"
 #include "ucall_common.h"
 
 #define MAX_VCPUS	8
+
+/* A C library may be older than Linux 6.1 */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
 
 /*
  * The memory that guests write.  The sizes are no multiples of 64: the last
@@ -50,6 +57,23 @@ static const uint32_t slot_pages[NR_SLOTS] = { 2051, 515, 131 };
 /* No guest writes here: interrupts mark these pages. */
 #define IRQ_SLOT	(FIRST_SLOT + NR_SLOTS)
 #define IRQ_PAGES	64
+
+/* Of the kernel; what a test has changed is restored after it. */
+#define PARAM(name)	"/sys/module/kvm/parameters/" name
+#define PARAM_POOL	PARAM("dirty_ring_pool")
+#define PARAM_POLICY	PARAM("dirty_ring_policy")
+#define PARAM_NX	PARAM("nx_huge_pages")
+#define PARAM_NX_RATIO	PARAM("nx_huge_pages_recovery_ratio")
+#define PARAM_NX_PERIOD	PARAM("nx_huge_pages_recovery_period_ms")
+
+static struct {
+	const char *path;
+	bool exists;
+	char value[64];
+} params[] = {
+	{ PARAM_POOL }, { PARAM_POLICY }, { PARAM_NX }, { PARAM_NX_RATIO },
+	{ PARAM_NX_PERIOD },
+};
 
 #define POOL_CAUSES	(KVM_DIRTY_RING_POOL_PARKED |		\
 			 KVM_DIRTY_RING_POOL_EXHAUSTED |	\
@@ -76,6 +100,7 @@ static struct {
 	const char *policy;
 	const char *module;
 	const char *testmod;
+	const char *without;
 	uint32_t seed;
 	uint32_t drop;
 	bool quick;
@@ -96,6 +121,8 @@ enum guest_op {
 	OP_SEQUENTIAL,	/* the same, one page after the other */
 	OP_IDLE,	/* dirty nothing until guest_stop, then sync */
 	OP_SYNC,	/* dirty nothing, sync at once */
+	OP_OWN,		/* write own pages until guest_stop, then sync */
+	OP_NESTED,	/* the same, from a nested guest */
 };
 
 /* Each VM has its own copy of these. */
@@ -112,12 +139,84 @@ static uint64_t page_gpa(uint64_t page)
 	return SLOT_GPA(i) + page * PAGE_SIZE;
 }
 
+/* The guest's part of the tests with race_ in their names. */
+
+/* So many vCPUs share all pages: page % OWNERS is whose it is. */
+#define OWNERS		2
+#define OWN_WINDOW	16	/* pages written in turn */
+#define OWN_WRITES	512
+
+/* No page to write, but to run: the last one of each huge page. */
+#define CODE_OFFSET	256
+
+static bool is_code_page(uint64_t page)
+{
+	return page < slot_pages[0] && page % 512 == 511;
+}
+
+static uint64_t guest_exec;	/* run them */
+static uint64_t guest_shift;	/* where the second slot was moved to */
+static struct guest_random_state own_rng[OWNERS];
+static uint64_t own_stamp[OWNERS];
+static uint64_t guest_svm;
+static uint64_t guest_ncr3;
+static uint64_t guest_nested_runs;
+
+/*
+ * A few neighbouring pages again and again: with all of them in the TLB, only
+ * its flush makes the guest fault.
+ */
+static void guest_write_own(uint64_t id)
+{
+	uint64_t first = guest_random_u32(&own_rng[id]);
+	uint64_t i, page, addr;
+
+	for (i = 0; i < OWN_WRITES && !READ_ONCE(guest_stop); i++) {
+		page = (first + i % OWN_WINDOW) % (NR_PAGES / OWNERS);
+		page = page * OWNERS + id;
+		addr = page_gpa(page);
+		if (is_code_page(page)) {
+			if (READ_ONCE(guest_exec))
+				((void (*)(void))(addr + CODE_OFFSET))();
+			continue;
+		}
+		if (addr >= SLOT_GPA(1) && addr < SLOT_GPA(2))
+			addr += READ_ONCE(guest_shift);
+		WRITE_ONCE(*(uint64_t *)addr, ++own_stamp[id]);
+	}
+}
+
+static void nested_code(void)
+{
+	while (!READ_ONCE(guest_stop))
+		guest_write_own(1);
+	vmmcall();
+}
+
+static void guest_nested(void)
+{
+	struct svm_test_data *svm = (void *)guest_svm;
+	static uint8_t stack[4096] __aligned(16);
+
+	generic_svm_setup(svm, nested_code, stack + sizeof(stack) - 64);
+	svm->vmcb->control.nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
+	svm->vmcb->control.nested_cr3 = guest_ncr3;
+	run_guest(svm->vmcb, svm->vmcb_gpa);
+	GUEST_ASSERT_EQ(svm->vmcb->control.exit_code, SVM_EXIT_VMMCALL);
+	guest_nested_runs++;
+}
+
 static void guest_code(uint64_t id, uint64_t seed)
 {
 	struct guest_random_state rng = new_guest_random_state(seed + id);
 	uint64_t next = id * NR_PAGES / MAX_VCPUS;
 	uint64_t stamp = (id + 1) << 56;
 	uint64_t i, op, page;
+
+	if (id < OWNERS) {
+		own_rng[id] = rng;
+		own_stamp[id] = stamp;
+	}
 
 	for (;;) {
 		op = READ_ONCE(guest_op[id]);
@@ -131,6 +230,14 @@ static void guest_code(uint64_t id, uint64_t seed)
 			page = op == OP_RANDOM ? guest_random_u32(&rng) : next++;
 			page %= NR_PAGES;
 			WRITE_ONCE(*(uint64_t *)page_gpa(page), ++stamp);
+		}
+
+		while (op >= OP_OWN && !READ_ONCE(guest_stop)) {
+			if (op == OP_NESTED)
+				guest_nested();
+			else
+				guest_write_own(id);
+			op = READ_ONCE(guest_op[id]);
 		}
 
 		GUEST_SYNC(0);
@@ -156,6 +263,8 @@ struct env {
 	pthread_t threads[MAX_VCPUS];
 	int nr_vcpus;
 	bool per_vcpu;		/* upstream's rings, no pool */
+	bool thp;		/* huge pages behind the first slot, at times dropped */
+	bool mmio;		/* a slot may be missing for a while */
 	bool hangs;
 	bool quit;		/* threads: do not wait for the guest's sync */
 	atomic_t running;
@@ -220,6 +329,33 @@ do {									\
 	}								\
 } while (0)
 
+/* Returns 0 or an errno. */
+static int write_param(const char *path, const char *value)
+{
+	int err = 0, fd = open(path, O_WRONLY);
+
+	if (fd < 0)
+		return errno;
+	if (write(fd, value, strlen(value)) < 0)
+		err = errno;
+	close(fd);
+	return err;
+}
+
+static bool read_param(const char *path, char value[64])
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t n = -1;
+
+	if (fd >= 0) {
+		n = read(fd, value, 63);
+		close(fd);
+	}
+	value[max(n, 0l)] = 0;
+	value[strcspn(value, "\n")] = 0;
+	return n > 0;
+}
+
 /* @full on hardware, @quick where asked for. */
 static uint32_t scale(uint32_t full, uint32_t quick)
 {
@@ -273,11 +409,11 @@ static void env_add_vcpu(struct env *e)
 static void env_init_entries(struct env *e, int nr_vcpus, uint64_t flags,
 			     uint32_t entries)
 {
-	bool per_vcpu = e->per_vcpu;
+	struct env asked = { .per_vcpu = e->per_vcpu, .thp = e->thp,
+			     .mmio = e->mmio };
 	int i;
 
-	memset(e, 0, sizeof(*e));
-	e->per_vcpu = per_vcpu;
+	*e = asked;
 	current_env = e;
 	e->rng = new_guest_random_state(opt.seed);
 	pthread_mutex_init(&e->lock, NULL);
@@ -287,7 +423,7 @@ static void env_init_entries(struct env *e, int nr_vcpus, uint64_t flags,
 	if (!entries)
 		entries = ring_entries;
 	e->vm = __vm_create(VM_SHAPE_DEFAULT, MAX_VCPUS, NR_PAGES);
-	if (per_vcpu) {
+	if (e->per_vcpu) {
 		vm_enable_dirty_ring(e->vm, entries * sizeof(struct kvm_dirty_gfn));
 	} else {
 		vm_enable_dirty_pool(e->vm, entries, flags);
@@ -296,7 +432,9 @@ static void env_init_entries(struct env *e, int nr_vcpus, uint64_t flags,
 	}
 
 	for (i = 0; i < NR_SLOTS; i++) {
-		vm_userspace_mem_region_add(e->vm, VM_MEM_SRC_ANONYMOUS,
+		vm_userspace_mem_region_add(e->vm, e->thp && !i ?
+					    VM_MEM_SRC_ANONYMOUS_THP :
+					    VM_MEM_SRC_ANONYMOUS,
 					    SLOT_GPA(i), FIRST_SLOT + i,
 					    slot_pages[i],
 					    KVM_MEM_LOG_DIRTY_PAGES);
@@ -493,6 +631,8 @@ static uint32_t count_lost(struct env *e)
 	for (page = 0; page < NR_PAGES; page++) {
 		if (e->seen[page] == page_stamp(e, page))
 			continue;
+		if (e->thp && !page_stamp(e, page))
+			continue;
 		if (!lost++ && !e->drop)
 			ksft_print_msg("GPA 0x%lx: 0x%lx, but 0x%lx when reported\n",
 				       page_gpa(page), page_stamp(e, page),
@@ -585,6 +725,10 @@ static uint32_t run_once(struct env *e, int i)
 			e->exhausted[i]++;
 		return flags;
 	}
+
+	/* The write went nowhere. */
+	if (e->mmio && run->exit_reason == KVM_EXIT_MMIO)
+		return KVM_DIRTY_RING_POOL_PARKED;
 
 	switch (get_ucall(vcpu, &uc)) {
 	case UCALL_SYNC:
@@ -2352,38 +2496,368 @@ static void test_reset_parallel(int nr_vcpus)
 }
 
 /*
- * Tests: module parameters, policy modules, VMs without pool
+ * Tests: resets beside all that changes the page tables, too
+ *
+ * Two threads harvest and reset, the same ring or different ones, while guests
+ * write and the main thread does what the test is about.  Besides the check at
+ * the end of each round there is one at once: a page all harvested entries of
+ * which were reset is trapped, and a write to it must be in a ring before it
+ * can be seen in memory.  Each page has one vCPU that writes it: else one could
+ * write where another has just made it writable, and not yet marked it.
  */
 
-#define PARAM_POOL	"/sys/module/kvm/parameters/dirty_ring_pool"
-#define PARAM_POLICY	"/sys/module/kvm/parameters/dirty_ring_policy"
+enum race {
+	RACE_RESET,	/* nothing else happens */
+	RACE_SLOTS,	/* a slot is deleted and made again, or moved */
+	RACE_THP,	/* huge pages are split and collapsed, pages dropped */
+	RACE_LOGGING,	/* logging is disabled and enabled, with huge mappings */
+	RACE_NX,	/* the same, with code in huge pages that are not for code */
+	RACE_NESTED,	/* shadow pages appear: reset falls back to the write lock */
+};
 
-/* Returns 0 or an errno. */
-static int write_param(const char *path, const char *value)
+#define RACE_ROUNDS	3
+#define RACE_RESETTERS	2
+#define SLOT1_SHIFT	0x2000000ul
+
+static struct {
+	enum race kind;
+	bool quit;
+	bool at_once;		/* what is written is in a ring at once */
+	atomic_t resets;
+	atomic_t watched;	/* writes seen by the check at once */
+	uint32_t collapsed;	/* huge pages made */
+	uint64_t huge;		/* of which were mapped at once, at most */
+	uint32_t unlogged;	/* odd while the first slot is not logged */
+	atomic_t harvested[NR_PAGES];
+	atomic_t done[NR_PAGES];	/* of those, entries that were reset */
+} race;
+
+struct watched {
+	uint32_t page;
+	int harvested;
+	uint32_t unlogged;
+	uint64_t stamp;
+};
+
+static void race_gfn(void *arg, uint32_t slot, uint64_t offset)
 {
-	int err = 0, fd = open(path, O_WRONLY);
+	struct pages *pages = arg;
 
-	if (fd < 0)
-		return errno;
-	if (write(fd, value, strlen(value)) < 0)
-		err = errno;
-	close(fd);
-	return err;
+	list_gfn(arg, slot, offset);
+	atomic_inc(&race.harvested[pages->page[pages->nr - 1]]);
 }
 
-static bool read_param(const char *path, char value[64])
+static void race_harvest(struct env *e, int ring, uint32_t max,
+			 struct pages *pages)
 {
-	int fd = open(path, O_RDONLY);
-	ssize_t n = -1;
+	pthread_mutex_lock(&ring_lock[ring]);
+	pages->entries += vcpu_harvest_dirty_ring(e->vcpus[ring], max, race_gfn,
+						  pages);
+	pthread_mutex_unlock(&ring_lock[ring]);
+}
 
-	if (fd >= 0) {
-		n = read(fd, value, 63);
-		close(fd);
+/* Which of the pages that were just reset are trapped, and what they hold. */
+static uint32_t race_watch(struct env *e, struct pages *pages,
+			   struct watched *watched)
+{
+	uint32_t i, n = 0;
+	int done;
+
+	for (i = 0; i < pages->nr; i++)
+		atomic_inc(&race.done[pages->page[i]]);
+	for (i = 0; i < pages->nr && race.at_once; i++) {
+		uint32_t page = pages->page[i];
+
+		/* An emulated write is seen before it is marked. */
+		if (race.kind == RACE_SLOTS && page >= slot_pages[0] &&
+		    page < slot_pages[0] + slot_pages[1])
+			continue;
+
+		watched[n].page = page;
+		watched[n].unlogged = READ_ONCE(race.unlogged);
+		smp_rmb(); /* First of all, as the last of race_check() */
+		done = atomic_read(&race.done[page]);
+		smp_rmb(); /* Done is read first: equal means none is on its way */
+		watched[n].harvested = atomic_read(&race.harvested[page]);
+		smp_rmb(); /* What is written from then on must be reported */
+		watched[n].stamp = page_stamp(e, page);
+		if (done == watched[n].harvested && !(watched[n].unlogged & 1))
+			n++;
 	}
-	value[max(n, 0l)] = 0;
-	value[strcspn(value, "\n")] = 0;
-	return n > 0;
+	return n;
 }
+
+/* Was what has been written meanwhile reported? */
+static void race_check(struct env *e, const struct watched *watched, uint32_t n,
+		       struct pages *pages)
+{
+	const struct watched *w;
+	int ring;
+
+	for (w = watched; w < watched + n; w++) {
+		uint64_t stamp = page_stamp(e, w->page);
+
+		/* Zero: the page was dropped. */
+		if (stamp == w->stamp || !stamp)
+			continue;
+		atomic_inc(&race.watched);
+		smp_rmb(); /* It was in a ring before it was seen */
+		if (atomic_read(&race.harvested[w->page]) != w->harvested)
+			continue;
+		for (ring = 0; ring < e->nr_vcpus; ring++)
+			race_harvest(e, ring, UINT_MAX, pages);
+		if (atomic_read(&race.harvested[w->page]) != w->harvested)
+			continue;
+		smp_rmb(); /* Last of all, as the first of race_watch() */
+		if (w->page < slot_pages[0] &&
+		    READ_ONCE(race.unlogged) != w->unlogged)
+			continue;
+		TEST_FAIL("GPA 0x%lx: 0x%lx when it was reset, 0x%lx now, and in no ring",
+			  page_gpa(w->page), w->stamp, stamp);
+	}
+}
+
+static void *race_worker(void *data)
+{
+	struct thread_arg *arg = data;
+	struct guest_random_state rng = new_guest_random_state(opt.seed + arg->i);
+	struct env *e = arg->e;
+	struct watched *watched;
+	struct pages pages;
+	uint32_t n, reset;
+	int ring;
+
+	pages_init(&pages);
+	watched = calloc(pages.max, sizeof(*watched));
+	TEST_ASSERT(watched, "Insufficient Memory");
+
+	while (!READ_ONCE(race.quit) || pages.entries) {
+		/* Left by the check: of any ring */
+		ring = pages.entries ? -1 : guest_random_u32(&rng) % e->nr_vcpus;
+		if (ring >= 0)
+			race_harvest(e, ring, 1 + guest_random_u32(&rng) % 50,
+				     &pages);
+		if (!pages.entries) {
+			sched_yield();
+			continue;
+		}
+		if (ring >= 0 && guest_random_u32(&rng) % 4)
+			reset = vm_reset_dirty_ring(e->vm, ring);
+		else
+			reset = vm_reset_dirty_rings(e->vm);
+		n = race_watch(e, &pages, watched);
+		note_pages(e, &pages, reset);
+		atomic_inc(&race.resets);
+		/* Time to write. */
+		sched_yield();
+		race_check(e, watched, n, &pages);
+	}
+	free(watched);
+	free(pages.page);
+	return NULL;
+}
+
+/* Let vCPUs and resets go on for a while. */
+static void race_go_on(uint32_t resets)
+{
+	uint32_t end = atomic_read(&race.resets) + resets;
+
+	wait_for((int)(atomic_read(&race.resets) - end) >= 0, "resets");
+}
+
+static void race_set_slot(struct env *e, int i, uint64_t gpa, uint64_t size,
+			  uint32_t flags)
+{
+	vm_set_user_memory_region(e->vm, FIRST_SLOT + i, flags, gpa, size,
+				  e->mem[i]);
+}
+
+static void race_slots(struct env *e)
+{
+	uint64_t size = slot_pages[1] * PAGE_SIZE;
+	uint64_t gpa = SLOT_GPA(1);
+
+	if (host_random(e, 2)) {
+		race_set_slot(e, 1, gpa, 0, 0);
+		race_go_on(host_random(e, 2));
+		race_set_slot(e, 1, gpa, size, KVM_MEM_LOG_DIRTY_PAGES);
+		race_go_on(2);
+		return;
+	}
+
+	race_set_slot(e, 1, gpa + SLOT1_SHIFT, size, KVM_MEM_LOG_DIRTY_PAGES);
+	write_guest_global(e->vm, guest_shift, SLOT1_SHIFT);
+	race_go_on(2);
+	race_set_slot(e, 1, gpa, size, KVM_MEM_LOG_DIRTY_PAGES);
+	write_guest_global(e->vm, guest_shift, 0);
+	race_go_on(1);
+}
+
+/* Fails where somebody holds one of the pages, or the kernel is too old. */
+static void race_collapse(struct env *e, int huge)
+{
+	void *mem = (void *)e->mem[0] + huge * SZ_2M;
+
+	race.collapsed += !madvise(mem, SZ_2M, MADV_COLLAPSE);
+}
+
+static void race_thp(struct env *e)
+{
+	int huge = host_random(e, slot_pages[0] / 512);
+	void *mem = (void *)e->mem[0] + huge * SZ_2M;
+	uint32_t page = host_random(e, 512 - 16);
+
+	race_collapse(e, huge);
+	race_go_on(1);
+	/* Of a part: that splits it. */
+	madvise(mem + page * PAGE_SIZE, PAGE_SIZE, MADV_COLD);
+	race_go_on(1);
+	race_collapse(e, huge);
+	TEST_ASSERT(!madvise(mem + page * PAGE_SIZE, 8 * PAGE_SIZE, MADV_DONTNEED),
+		    "MADV_DONTNEED: %s", strerror(errno));
+	race_go_on(1);
+}
+
+static void race_logging(struct env *e)
+{
+	uint64_t size = slot_pages[0] * PAGE_SIZE;
+	uint32_t page, i;
+
+	for (i = 0; i < slot_pages[0] / 512; i++)
+		race_collapse(e, i);
+
+	WRITE_ONCE(race.unlogged, race.unlogged + 1);
+	race_set_slot(e, 0, SLOT_GPA(0), size, 0);
+	/* Meanwhile, huge pages are mapped, and split again by the next. */
+	usleep(1000 + host_random(e, 4000));
+	race.huge = max(race.huge, vm_get_stat(e->vm, "pages_2m"));
+	if (race.kind == RACE_NX && host_random(e, 4) == 0) {
+		write_param(PARAM_NX, "off");
+		write_param(PARAM_NX, "force");
+	}
+	race_set_slot(e, 0, SLOT_GPA(0), size, KVM_MEM_LOG_DIRTY_PAGES);
+
+	/* What was written until here is not reported, nor has it to be. */
+	pthread_mutex_lock(&e->lock);
+	for (page = 0; page < slot_pages[0]; page++)
+		e->seen[page] = page_stamp(e, page);
+	pthread_mutex_unlock(&e->lock);
+	WRITE_ONCE(race.unlogged, race.unlogged + 1);
+	race_go_on(3);
+}
+
+/* Nested page tables that map all as it is, in huge pages. */
+static void race_init_nested(struct env *e)
+{
+	vm_vaddr_t svm, tables;
+	uint64_t *entry;
+	int i;
+
+	vcpu_alloc_svm(e->vm, &svm);
+	write_guest_global(e->vm, guest_svm, svm);
+
+	tables = vm_vaddr_alloc_pages(e->vm, 2 + 4);
+	entry = addr_gva2hva(e->vm, tables);
+	entry[0] = addr_gva2gpa(e->vm, tables + PAGE_SIZE) | 0x67;
+	for (i = 0; i < 4; i++)
+		entry[512 + i] = addr_gva2gpa(e->vm, tables + (2 + i) * PAGE_SIZE) | 0x67;
+	for (i = 0; i < 4 * 512; i++) {
+		/* The pages of one allocation need not be neighbours. */
+		entry = addr_gva2hva(e->vm, tables + (2 + i / 512) * PAGE_SIZE);
+		entry[i % 512] = i * (uint64_t)SZ_2M | 0xe7;
+	}
+	write_guest_global(e->vm, guest_ncr3, addr_gva2gpa(e->vm, tables));
+}
+
+static void race_init(struct env *e, enum race kind)
+{
+	uint32_t page;
+
+	if (kind == RACE_NX && (write_param(PARAM_NX, "force") ||
+				write_param(PARAM_NX_RATIO, "1") ||
+				write_param(PARAM_NX_PERIOD, "1")))
+		skip("%s is not writable", PARAM_NX);
+	if (kind == RACE_NESTED && !kvm_cpu_has(X86_FEATURE_NPT))
+		skip("no nested guests with nested paging (AMD)");
+
+	race.kind = kind;
+	e->thp = kind == RACE_THP || kind == RACE_LOGGING || kind == RACE_NX;
+	e->mmio = kind == RACE_SLOTS;
+	if (e->thp && !thp_configured())
+		skip("no transparent huge pages");
+	env_init(e, OWNERS, 0);
+	race.at_once = !has_pml(e);
+
+	if (kind == RACE_SLOTS)
+		virt_map(e->vm, SLOT_GPA(1) + SLOT1_SHIFT,
+			 SLOT_GPA(1) + SLOT1_SHIFT, slot_pages[1]);
+	if (kind == RACE_NESTED)
+		race_init_nested(e);
+	for (page = 0; page < slot_pages[0]; page++) {
+		if (is_code_page(page))
+			*((uint8_t *)page_hva(e, page) + CODE_OFFSET) = 0xc3;
+	}
+	write_guest_global(e->vm, guest_exec, kind == RACE_NX);
+}
+
+static void test_race(int kind)
+{
+	struct thread_arg args[RACE_RESETTERS];
+	pthread_t threads[RACE_RESETTERS];
+	struct env e = {};
+	int i, n, round;
+
+	race_init(&e, kind);
+	for (i = 0; i < OWNERS; i++)
+		set_op(&e, i, OP_OWN);
+
+	for (round = 0; round < RACE_ROUNDS; round++) {
+		start_vcpus(&e);
+		WRITE_ONCE(race.quit, false);
+		for (i = 0; i < RACE_RESETTERS; i++) {
+			args[i].e = &e;
+			args[i].i = i + round * RACE_RESETTERS;
+			pthread_create(&threads[i], NULL, race_worker, &args[i]);
+		}
+
+		for (n = 0; n < (is_emulated() ? 15 : scale(100, 15)); n++) {
+			step("round %d, %d times", round, n);
+			if (kind == RACE_NESTED && round == 1 && n == 5)
+				set_op(&e, 1, OP_NESTED);
+			if (kind == RACE_SLOTS)
+				race_slots(&e);
+			else if (kind == RACE_THP)
+				race_thp(&e);
+			else if (kind == RACE_LOGGING || kind == RACE_NX)
+				race_logging(&e);
+			else
+				race_go_on(5);
+		}
+
+		step("round %d, the end", round);
+		stop_vcpus(&e);
+		WRITE_ONCE(race.quit, true);
+		for (i = 0; i < RACE_RESETTERS; i++)
+			pthread_join(threads[i], NULL);
+		step("round %d, check", round);
+		check(&e);
+	}
+	ksft_print_msg("%u resets, %u writes seen after one, %u huge pages, %lu mapped\n",
+		       atomic_read(&race.resets), atomic_read(&race.watched),
+		       race.collapsed, race.huge);
+	TEST_ASSERT(atomic_read(&race.watched) || !race.at_once,
+		    "No page was written after its reset");
+	if (kind == RACE_LOGGING || kind == RACE_NX)
+		TEST_ASSERT(race.huge, "No huge page was ever mapped");
+	if (kind == RACE_NESTED)
+		TEST_ASSERT(*(uint64_t *)addr_gva2hva(e.vm, (vm_vaddr_t)&guest_nested_runs),
+			    "No nested guest ran");
+	env_free(&e);
+}
+
+/*
+ * Tests: module parameters, policy modules, VMs without pool
+ */
 
 static void test_module_params(int unused)
 {
@@ -2612,6 +3086,12 @@ static const struct test {
 	{ "overflow",		test_overflow },
 	{ "reset_signal",	test_reset_signal },
 	{ "reset_parallel",	test_reset_parallel,	4 },
+	{ "race_reset",		test_race,		RACE_RESET },
+	{ "race_slots",		test_race,		RACE_SLOTS },
+	{ "race_thp",		test_race,		RACE_THP },
+	{ "race_logging",	test_race,		RACE_LOGGING },
+	{ "race_nx",		test_race,		RACE_NX },
+	{ "race_nested",	test_race,		RACE_NESTED },
 	{ "module_params",	test_module_params },
 	{ "policy_module",	test_policy_module },
 	{ "without_pool",	test_without_pool },
@@ -2691,11 +3171,19 @@ static uint32_t smallest_ring(void)
 	ksft_exit_fail_msg("No ring size is accepted, errno %d\n", errno);
 }
 
+static bool is_asked_for(const struct test *test, const char *match)
+{
+	return strstr(test->name, match) &&
+	       !(opt.without && strstr(test->name, opt.without));
+}
+
 static void __noreturn help(const char *name)
 {
-	printf("usage: %s [-p policy] [-t test] [-s seed] [-m module] [-i module] [-lq]\n"
+	printf("usage: %s [-p policy] [-t test] [-x test] [-s seed]\n"
+	       "       [-m module] [-i module] [-lq]\n"
 	       " -p: the policy to test (default: the kernel's)\n"
 	       " -t: run only tests whose name contains this\n"
+	       " -x: leave out tests whose name contains this\n"
 	       " -s: seed of all that is random\n"
 	       " -m: a module with the policy 'random' (default: %s)\n"
 	       " -i: dirty_pool_testmod, which marks from interrupts (default: %s)\n"
@@ -2708,23 +3196,24 @@ static void __noreturn help(const char *name)
 
 int main(int argc, char *argv[])
 {
-	char pool[64], policy[64];
 	const char *match = "";
-	bool params;
-	int i, c, n;
+	int i, j, c, n;
 
 	/* Fixed, so that a failure can be had again. */
 	opt.seed = 20191203;
 	if (getenv("DIRTY_POOL_MODULE"))
 		opt.module = getenv("DIRTY_POOL_MODULE");
 
-	while ((c = getopt(argc, argv, "p:t:s:m:i:d:lqh")) != -1) {
+	while ((c = getopt(argc, argv, "p:t:x:s:m:i:d:lqh")) != -1) {
 		switch (c) {
 		case 'p':
 			opt.policy = optarg;
 			break;
 		case 't':
 			match = optarg;
+			break;
+		case 'x':
+			opt.without = optarg;
 			break;
 		case 's':
 			opt.seed = strtoul(optarg, NULL, 0);
@@ -2763,18 +3252,19 @@ int main(int argc, char *argv[])
 		       opt.policy ?: "as the kernel's default", ring_entries);
 
 	for (i = 0, n = 0; i < ARRAY_SIZE(tests); i++)
-		n += !!strstr(tests[i].name, match);
+		n += is_asked_for(&tests[i], match);
 	ksft_set_plan(n);
 
-	params = read_param(PARAM_POOL, pool) && read_param(PARAM_POLICY, policy);
+	for (i = 0; i < ARRAY_SIZE(params); i++)
+		params[i].exists = read_param(params[i].path, params[i].value);
 	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		if (!strstr(tests[i].name, match))
+		if (!is_asked_for(&tests[i], match))
 			continue;
 		run_test(&tests[i], 2);
 		/* A test that fails leaves them as they are. */
-		if (params) {
-			write_param(PARAM_POOL, pool);
-			write_param(PARAM_POLICY, policy);
+		for (j = 0; j < ARRAY_SIZE(params); j++) {
+			if (params[j].exists)
+				write_param(params[j].path, params[j].value);
 		}
 	}
 	ksft_finished();
