@@ -19,7 +19,8 @@ for patch; do
 	name=${patch%.patch}
 	copy=$(mktemp -d "$out/mutant.XXXXXX")
 	test=$((test + 1))
-	mkdir -p "$copy/include/linux" "$copy/virt/kvm"
+	mkdir -p "$copy/include/linux" "$copy/virt/kvm" "$copy/arch/x86/kvm/mmu"
+	cp "$root"/arch/x86/kvm/mmu/dirty_ring_reset.c "$copy/arch/x86/kvm/mmu/"
 	cp "$root/include/linux/kvm_dirty_ring_pool.h" "$copy/include/linux/"
 	cp "$root"/virt/kvm/dirty_ring_{pool,policy}.c "$copy/virt/kvm/"
 	read -r _ program args < "$name.patch"

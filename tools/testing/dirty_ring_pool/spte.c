@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a reset does to an SPTE, against all that may happen to it meanwhile:
+ * every sequence of the others' steps, between any two looks at the SPTE.
+ * arch/x86/kvm/mmu/dirty_ring_reset.c is compiled as it is.  TAP.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <kvm_mmu.h>
+
+#define GFN	3
+#define STEPS	5
+
+enum step { NOTHING, CPU_READS, CPU_WRITES, FAST_FAULT, ZAP, ZAPPED, FAULT, NR_STEPS };
+
+static const char * const step_names[] = {
+	"nothing", "CPU reads", "CPU writes", "fast fault", "zap", "zapped", "fault",
+};
+
+static const u64 starts[] = {
+	0,
+	SPTE_FROZEN,
+	SPTE_PRESENT,
+	SPTE_PRESENT | PT_WRITABLE_MASK,
+	SPTE_PRESENT | PT_WRITABLE_MASK | SPTE_ACCESSED,
+	SPTE_PRESENT | PT_WRITABLE_MASK | SPTE_ACCESSED | shadow_dirty_mask,
+};
+
+struct kvm *the_kvm;
+typeof(kvm_x86_ops) kvm_x86_ops;
+
+static struct kvm_memory_slot slot = { .base_gfn = 1 };
+static struct kvm_mmu_page root, other;
+static struct kvm kvm;
+
+static enum step plan[STEPS];
+static int at, failed, tests, bad;
+static unsigned long schedules;
+
+/* Set by the others and not taken back by them: nobody else may do that. */
+static u64 kept;
+/* The bit that traps writes was set after the walk's first look. */
+static bool set_late;
+static u64 trap_bit;
+
+void shim_assert(bool ok, const char *what)
+{
+	if (!ok && !failed++)
+		printf("# not held: %s\n", what);
+}
+
+static void do_step(u64 *p, enum step step)
+{
+	u64 was = *p;
+
+	switch (step) {
+	case CPU_READS:
+		if (was & SPTE_PRESENT)
+			*p |= SPTE_ACCESSED;
+		break;
+	case CPU_WRITES:
+		if (was & SPTE_PRESENT && was & PT_WRITABLE_MASK)
+			*p |= SPTE_ACCESSED | shadow_dirty_mask;
+		break;
+	case FAST_FAULT:
+		if (was & SPTE_PRESENT)
+			*p |= PT_WRITABLE_MASK;
+		break;
+	case ZAP:
+		if (was & SPTE_PRESENT)
+			*p = SPTE_FROZEN;
+		break;
+	case ZAPPED:
+		if (was == SPTE_FROZEN)
+			*p = 0;
+		break;
+	case FAULT:
+		if (!was)
+			*p = SPTE_PRESENT | PT_WRITABLE_MASK | SPTE_ACCESSED |
+			     shadow_dirty_mask;
+		break;
+	default:
+		return;
+	}
+
+	if (!(*p & SPTE_PRESENT) || !(was & SPTE_PRESENT))
+		kept = 0;
+	kept |= *p & ~was;
+	if (at > 1)
+		set_late |= *p & ~was & trap_bit;
+}
+
+void spte_point(u64 *p)
+{
+	if (p != &root.spt[GFN] || at == STEPS)
+		return;
+	at++;
+	do_step(p, plan[at - 1]);
+}
+
+static void explain(u64 start, u64 spte, const char *why)
+{
+	int i;
+
+	if (failed++)
+		return;
+	printf("# %s: 0x%llx became 0x%llx, with", why, (unsigned long long)start,
+	       (unsigned long long)spte);
+	for (i = 0; i < at; i++)
+		printf(" %s%s", i ? "| " : "", step_names[plan[i]]);
+	puts("");
+}
+
+static void one(u64 start)
+{
+	struct kvm_dirty_pool_range range = {
+		.memslot = &slot, .offset = GFN - slot.base_gfn, .mask = 1,
+	};
+	u64 spte;
+
+	at = 0;
+	kept = 0;
+	set_late = false;
+	root.spt[GFN] = start;
+	kvm_arch_dirty_pool_protect(&kvm, &range, 1);
+	spte = root.spt[GFN];
+	schedules++;
+
+	if (kept & ~trap_bit & ~spte)
+		explain(start, spte, "a bit that others set is lost");
+	if (spte & trap_bit && !set_late)
+		explain(start, spte, "the page is not trapped");
+	if (kept & SPTE_FROZEN && spte != SPTE_FROZEN)
+		explain(start, spte, "a zapped SPTE is back");
+	if (kvm.mmu_lock)
+		explain(start, spte, "mmu_lock is not released");
+}
+
+static void all(int depth)
+{
+	unsigned int i;
+
+	if (depth == STEPS) {
+		for (i = 0; i < sizeof(starts) / sizeof(*starts); i++)
+			one(starts[i]);
+		return;
+	}
+	for (i = 0; i < NR_STEPS; i++) {
+		plan[depth] = i;
+		all(depth + 1);
+	}
+}
+
+static void done(const char *name)
+{
+	tests++;
+	bad += !!failed;
+	printf("%sok %d %s\n", failed ? "not " : "", tests, name);
+	failed = 0;
+}
+
+static void test_steps(int pml, const char *name)
+{
+	schedules = 0;
+	kvm_x86_ops.cpu_dirty_log_size = pml;
+	trap_bit = pml ? shadow_dirty_mask : PT_WRITABLE_MASK;
+	all(0);
+	printf("# spte: %lu sequences\n", schedules);
+	done(name);
+}
+
+/* Which SPTEs are looked at, in which roots, under which lock. */
+static void test_range(void)
+{
+	struct kvm_dirty_pool_range ranges[] = {
+		{ .memslot = &slot, .offset = 0, .mask = 0x5 },
+		{ .memslot = &slot, .offset = 4, .mask = 0x7 },
+	};
+	u64 w = SPTE_PRESENT | PT_WRITABLE_MASK;
+	int i, way;
+
+	for (i = 0; i < STEPS; i++)
+		plan[i] = NOTHING;
+	kvm_x86_ops.cpu_dirty_log_size = 0;
+
+	/* As it should be; another address space; an invalid root; huge */
+	for (way = 0; way < 5; way++) {
+		for (i = 0; i < SPTES; i++)
+			root.spt[i] = w;
+		root.as_id = way == 1;
+		root.role.invalid = way == 2;
+		root.level = way == 3 ? PG_LEVEL_2M : PG_LEVEL_4K;
+		kvm.rmaps = way == 4;
+		kvm.by_writer = 0;
+		kvm_arch_dirty_pool_protect(&kvm, ranges, 2);
+		for (i = 0; i < SPTES; i++) {
+			bool in = (i == 1 || i == 3 || i >= 5);
+
+			shim_assert(root.spt[i] == (in && !way ? SPTE_PRESENT : w),
+				    "the SPTEs of the range and no other");
+		}
+		shim_assert(kvm.by_writer == (way == 4 ? 0xea : 0),
+			    "shadow pages are left to the writer's walk");
+	}
+	root.as_id = 0;
+	root.role.invalid = false;
+	root.level = PG_LEVEL_4K;
+	kvm.rmaps = false;
+	done("spte: the pages of the ranges, in valid roots of the address space");
+}
+
+int main(void)
+{
+	the_kvm = &kvm;
+	CDS_INIT_LIST_HEAD(&kvm.arch.tdp_mmu_roots);
+	root.level = PG_LEVEL_4K;
+	other.level = PG_LEVEL_4K;
+	list_add_tail(&root.link, &kvm.arch.tdp_mmu_roots);
+	list_add_tail(&other.link, &kvm.arch.tdp_mmu_roots);
+
+	test_steps(0, "spte: Writable, against CPU, fast faults, zaps, faults");
+	test_steps(512, "spte: Dirty, against CPU, fast faults, zaps, faults");
+	test_range();
+	printf("1..%d\n", tests);
+	return bad != 0;
+}
