@@ -3,6 +3,8 @@
 
 collect LINES OUT KEY=VALUE...   run.json from dirty_pool_bench's lines
 table RUN.JSON                   tables for a terminal
+reset LINES OUT KEY=VALUE...     reset.json from the same lines
+reset-text RESET.JSON            its table and targets for a terminal
 page DIR                         DIR/index.html and its figures, from DIR/*.json
 check LINES                      TAP: are the lines whole and is no page lost?
 bench LINES OUT DIR KEY=VALUE... bench.json from pool_bench's lines and callgrind's DIR
@@ -15,6 +17,7 @@ import sys
 
 import benchdata
 import page
+import resetdata
 import rundata
 import table
 
@@ -45,6 +48,7 @@ def check(lines):
         if c["tracker"] == "pool":
             tests.append((f"{name}: what was pushed was harvested",
                           c["pushed"] == c["marks"] and c["overflows"] == 0))
+    tests += resetdata.check(resetdata.read_lines(lines))
     tests.append(("medians", len(summary) > 0 and
                   all(e["pages_per_s"]["median"] > 0 for e in summary)))
     for i, (name, ok) in enumerate(tests, 1):
@@ -58,6 +62,8 @@ def main():
                 "bench": benchdata.collect, "bench-check": benchdata.check,
                 "bench-compare": benchdata.compare,
                 "bench-text": lambda path: print(benchdata.text(rundata.load(path))),
+                "reset": resetdata.collect,
+                "reset-text": lambda path: print(resetdata.text(rundata.load(path))),
                 "table": lambda path: print(table.text(rundata.load(path)))}
     if len(sys.argv) < 3 or sys.argv[1] not in commands:
         raise SystemExit(__doc__)

@@ -25,7 +25,7 @@ def read_lines(path):
                 raise SystemExit(f"{path}:{number}: no JSON: {e}")
             if item.get("type") == "env":
                 env = item
-            else:
+            elif item.get("type") == "cell":
                 cells.append(item)
     return env, cells
 

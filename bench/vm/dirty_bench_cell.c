@@ -55,6 +55,7 @@ const char * const bench_workload_names[] = {
 	[BENCH_SKEWED]		= "skewed",
 	[BENCH_VM_SCOPED]	= "vm-scoped",
 	[BENCH_BURST]		= "burst",
+	[BENCH_RESET]		= "reset",
 };
 
 /* A part of the memslot and the order in which its pages are written. */

@@ -54,7 +54,8 @@ static void __noreturn help(const char *argv0, int code)
 		"usage: %s [option...]\n"
 		"  --modes LIST      of bitmap, per-vcpu, and pool policies: NAME, or\n"
 		"                    NAME+nostop (default: %s)\n"
-		"  --workloads LIST  of uniform, skewed, vm-scoped, burst (default: all)\n"
+		"  --workloads LIST  of uniform, skewed, vm-scoped, burst, reset\n"
+		"                    (default: all)\n"
 		"  --vcpus LIST      (default: 1,2,4,8)\n"
 		"  --runs N          rounds of all measurements (default: %u)\n"
 		"  --pages N         page writes in a pass, all vCPUs together (default: %u)\n"
@@ -152,8 +153,27 @@ do {									\
 	free(copy);							\
 } while (0)
 
+/* Policies do not matter to a reset: one will do. */
+static bool is_reset_pool(const struct bench_mode *mode)
+{
+	const char *name = NULL;
+	unsigned int i;
+
+	for (i = 0; i < nr_modes; i++) {
+		if (modes[i].tracker == BENCH_POOL &&
+		    (!name || !strcmp(modes[i].name, "last-used")))
+			name = modes[i].name;
+	}
+	return name && !strcmp(mode->name, name);
+}
+
 static bool cell_makes_sense(const struct bench_cell *cell, unsigned int run)
 {
+	/* Two vCPUs, two threads, whatever was asked for. */
+	if (cell->workload == BENCH_RESET)
+		return cell->nr_vcpus == vcpus[0] &&
+		       (cell->mode.tracker == BENCH_PER_VCPU ||
+			is_reset_pool(&cell->mode));
 	/* One vCPU dirties all: no skew to see. */
 	if (cell->workload == BENCH_SKEWED)
 		return cell->nr_vcpus > 1;
@@ -251,6 +271,8 @@ static void print_env(FILE *f)
 	fflush(f);
 }
 
+static const char * const trackers[] = { "bitmap", "per-vcpu", "pool" };
+
 static void print_u64(FILE *f, const char *name, u64 value)
 {
 	fprintf(f, ", \"%s\": %lu", name, value);
@@ -259,7 +281,6 @@ static void print_u64(FILE *f, const char *name, u64 value)
 static void print_json(FILE *f, unsigned int run, const struct bench_cell *cell,
 		       const struct bench_result *res, unsigned int repeats)
 {
-	static const char * const trackers[] = { "bitmap", "per-vcpu", "pool" };
 	unsigned int i;
 
 	if (!f)
@@ -317,6 +338,60 @@ static void print_json(FILE *f, unsigned int run, const struct bench_cell *cell,
 	}
 	fprintf(f, "]}\n");
 	fflush(f);
+}
+
+static void print_faults(FILE *f, const char *name, const struct bench_faults *faults)
+{
+	unsigned int i;
+
+	fprintf(f, ", \"%s\": [", name);
+	for (i = 0; i < faults->nr; i++)
+		fprintf(f, "%s%u", i ? ", " : "", faults->ns[i]);
+	fprintf(f, "]");
+}
+
+static void print_reset(FILE *f, unsigned int run, const struct bench_cell *cell,
+			const struct bench_result *res, unsigned int repeats)
+{
+	unsigned int i, t;
+
+	if (!f)
+		return;
+	for (i = 0; i < BENCH_NR_PATTERNS; i++) {
+		const struct bench_reset_result *r = &res->reset[i];
+
+		fprintf(f, "{\"type\": \"reset\", \"run\": %u, \"mode\": \"%s\", ", run,
+			cell->mode.name);
+		fprintf(f, "\"tracker\": \"%s\", \"pattern\": \"%s\"",
+			trackers[cell->mode.tracker], bench_pattern_names[i]);
+		print_u64(f, "emulator_faults", i ? 0 : repeats);
+		for (t = 0; t < 2; t++) {
+			print_u64(f, t ? "pages_2" : "pages_1", r->time[t].pages);
+			print_u64(f, t ? "ns_2" : "ns_1", r->time[t].ns);
+		}
+		print_u64(f, "bare_pages", r->bare.pages);
+		print_u64(f, "bare_ns", r->bare.ns);
+		print_u64(f, "write_locks", r->write_locks);
+		print_faults(f, "fault_ns", &r->faults);
+		print_faults(f, "idle_fault_ns", &r->idle_faults);
+		fprintf(f, "}\n");
+	}
+	fflush(f);
+}
+
+static void print_reset_progress(unsigned int n, unsigned int total, u64 ms,
+				 const struct bench_cell *cell,
+				 const struct bench_result *res)
+{
+	unsigned int i;
+
+	printf("[%3u/%u] reset     2 vCPUs %-18s", n, total, cell->mode.name);
+	for (i = 0; i < BENCH_NR_PATTERNS; i++)
+		printf(" %s %.0f, %.0f;", bench_pattern_names[i],
+		       res->reset[i].time[0].pages * 1e6 / res->reset[i].time[0].ns,
+		       res->reset[i].time[1].pages * 1e6 / res->reset[i].time[1].ns);
+	printf(" pages/ms by 1, 2 threads  (%.1f s)\n", ms / 1000.0);
+	fflush(stdout);
 }
 
 static void print_progress(unsigned int n, unsigned int total, u64 ms,
@@ -377,7 +452,10 @@ static unsigned int measure_cell(const struct bench_cell *cell,
 		if (pid < 0)
 			die("fork: %s", strerror(errno));
 		if (!pid) {
-			bench_run(cell, res);
+			if (cell->workload == BENCH_RESET)
+				bench_run_reset(cell, res->reset);
+			else
+				bench_run(cell, res);
 			_exit(BENCH_OK);
 		}
 		if (waitpid(pid, &status, 0) != pid)
@@ -418,6 +496,11 @@ static u64 measure(FILE *f)
 
 			t = now_ms();
 			repeats = measure_cell(&cell, res);
+			if (cell.workload == BENCH_RESET) {
+				print_reset_progress(++n, total, now_ms() - t, &cell, res);
+				print_reset(f, run, &cell, res, repeats);
+				continue;
+			}
 			print_progress(++n, total, now_ms() - t, &cell, res);
 			print_json(f, run, &cell, res, repeats);
 			lost += res->lost;
@@ -494,7 +577,7 @@ int main(int argc, char *argv[])
 	if (!asked_for)
 		for_each_word(default_modes, add_mode);
 	if (!nr_workloads)
-		for_each_word("uniform,skewed,vm-scoped,burst", add_workload);
+		for_each_word("uniform,skewed,vm-scoped,burst,reset", add_workload);
 	if (!nr_vcpus)
 		for_each_word("1,2,4,8", add_vcpus);
 	if (!base.ring_bytes)

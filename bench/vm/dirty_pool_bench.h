@@ -31,7 +31,16 @@ enum bench_workload {
 	BENCH_SKEWED,
 	BENCH_VM_SCOPED,
 	BENCH_BURST,
+	BENCH_RESET,
 	BENCH_NR_WORKLOADS,
+};
+
+/* In which order pages are dirtied, for BENCH_RESET. */
+enum bench_pattern {
+	BENCH_SEQUENTIAL,
+	BENCH_STRIDED,
+	BENCH_RANDOM,
+	BENCH_NR_PATTERNS,
 };
 
 struct bench_cell {
@@ -61,7 +70,30 @@ struct bench_vcpu_result {
 	u64 ring_full_exits;
 };
 
+struct bench_reset_time {
+	u64 pages;
+	u64 ns;
+};
+
+#define BENCH_MAX_FAULTS	16384
+
+struct bench_faults {
+	u32 nr;
+	u32 ns[BENCH_MAX_FAULTS];
+};
+
+/* Of BENCH_RESET, for each pattern. */
+struct bench_reset_result {
+	struct bench_reset_time time[2];	/* by one thread, by two */
+	struct bench_faults faults;		/* while a reset runs */
+	struct bench_faults idle_faults;	/* while none does */
+	struct bench_reset_time bare;		/* of entries without memslot */
+	u64 write_locks;			/* mmu_lock, a reset of all */
+};
+
 struct bench_result {
+	struct bench_reset_result reset[BENCH_NR_PATTERNS];
+
 	struct bench_vcpu_result vcpu[BENCH_MAX_VCPUS];
 	unsigned int soft_limit;	/* of a ring, in entries */
 
@@ -101,6 +133,7 @@ struct bench_result {
 };
 
 extern const char * const bench_workload_names[BENCH_NR_WORKLOADS];
+extern const char * const bench_pattern_names[BENCH_NR_PATTERNS];
 
 /* Is there such a mode on this kernel? */
 bool bench_mode_supported(const struct bench_mode *mode);
@@ -110,5 +143,7 @@ bool bench_emulated(void);
 
 /* Does not return if something fails; see enum bench_exit. */
 void bench_run(const struct bench_cell *cell, struct bench_result *res);
+void bench_run_reset(const struct bench_cell *cell,
+		     struct bench_reset_result res[BENCH_NR_PATTERNS]);
 
 #endif /* DIRTY_POOL_BENCH_H */

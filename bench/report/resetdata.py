@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0
+"""reset.json: what dirty_pool_bench's workload "reset" found, targets, text."""
+import json
+import statistics
+
+import rundata
+import table
+
+PATTERNS = {
+    "sequential": "a page and then the next: 64 of them to a run",
+    "strided": "each 16th page: four of them to a run",
+    "random": "any order: hardly ever two neighbours, one page to a run",
+}
+
+
+def read_lines(path):
+    with open(path, encoding="utf-8") as f:
+        return [c for c in map(json.loads, f) if c.get("type") == "reset"]
+
+
+def collect(lines, out, *meta):
+    env, _ = rundata.read_lines(lines)
+    cells = read_lines(lines)
+    data = {"meta": dict(m.split("=", 1) for m in meta), "env": env, "reset": cells,
+            "targets": [dict(zip(("target", "value", "limit", "met"), t))
+                        for t in targets(cells)]}
+    with open(out, "w", encoding="utf-8") as f:
+        json.dump(data, f)
+        f.write("\n")
+
+
+def modes(cells):
+    """(upstream's mode, the pool's)"""
+    names = {c["tracker"]: c["mode"] for c in cells}
+    return names.get("per-vcpu"), names.get("pool")
+
+
+def pick(cells, pattern, mode):
+    return [c for c in cells if c["pattern"] == pattern and c["mode"] == mode]
+
+
+def rates(cells, pattern, mode, threads):
+    """Pages per millisecond, a value per round."""
+    return [c[f"pages_{threads}"] * 1e6 / c[f"ns_{threads}"]
+            for c in pick(cells, pattern, mode)]
+
+
+def faults(cells, pattern, mode, name="fault_ns"):
+    """All samples in µs, sorted."""
+    return sorted(ns / 1000 for c in pick(cells, pattern, mode) for ns in c[name])
+
+
+def quantile(values, share):
+    return values[min(int(len(values) * share), len(values) - 1)] if values else 0.0
+
+
+def ratio(a, b):
+    """Round by round: what slows down a round slows down both."""
+    return statistics.median(x / y for x, y in zip(a, b))
+
+
+def targets(cells):
+    """(what, value, limit, met)"""
+    theirs, ours = modes(cells)
+    out = []
+    if not theirs or not ours:
+        return out
+    for threads, least in ((1, 1.0), (2, 1.6)):
+        for p in PATTERNS:
+            value = ratio(rates(cells, p, ours, threads), rates(cells, p, theirs, threads))
+            out.append((f"reset by {threads} thread{'s' if threads > 1 else ''}, {p}, "
+                        "against as many with per-vCPU rings",
+                        f"{value:.2f}×", f"≥ {least:.2f}×", value >= least))
+    for p in PATTERNS:
+        value = (quantile(faults(cells, p, ours), 0.99) /
+                 quantile(faults(cells, p, theirs), 0.99))
+        out.append((f"99th percentile of a write fault during a reset, {p}, against "
+                    "per-vCPU rings", f"{value:.2f}×", "≤ 0.50×", value <= 0.5))
+    return out
+
+
+def label(mode):
+    return "per-vCPU rings" if mode == "per-vcpu" else "pool"
+
+
+def held(cells, pattern, mode):
+    """How long mmu_lock is held for write, in ns per page, by one thread."""
+    found = pick(cells, pattern, mode)
+    if mode == "per-vcpu":
+        return max(0.0, statistics.median(
+            c["ns_1"] / c["pages_1"] - c["bare_ns"] / c["bare_pages"] for c in found))
+    return 0.0
+
+
+def rows(cells):
+    """Heading, and a row for each pattern and mode."""
+    out = [["order", "rings", "1 thread", "2 threads", "2 : 1", "no reset", "median",
+            "99 %", "longest", "faults", "write locks", "held for"]]
+    for p in PATTERNS:
+        for mode in modes(cells):
+            one, two = (rates(cells, p, mode, n) for n in (1, 2))
+            slow = faults(cells, p, mode)
+            idle = faults(cells, p, mode, "idle_fault_ns")
+            found = pick(cells, p, mode)
+            pages = found[0]["bare_pages"]
+            time = held(cells, p, mode)
+            out.append([p, label(mode), f"{statistics.median(one):.0f} pages/ms",
+                        f"{statistics.median(two):.0f} pages/ms", f"{ratio(two, one):.2f}",
+                        f"{quantile(idle, 0.5):.0f} µs", f"{quantile(slow, 0.5):.0f} µs",
+                        f"{quantile(slow, 0.99):.0f} µs", f"{slow[-1] if slow else 0:.0f} µs",
+                        str(len(slow)), str(found[0]["write_locks"]),
+                        f"{time * pages / 1e6:.1f} ms" if time else "nothing"])
+    return out
+
+
+def text(data):
+    cells = data["reset"]
+    if not all(modes(cells)):
+        return "reset: measured for one kind of rings only, nothing to compare"
+    lines = ["", "reset: 2 vCPUs, a ring each; a fault is a guest's write to a protected page "
+             "on one CPU while the other resets; write locks: mmu_lock, all pages by one thread"]
+    lines += ["  " + r for r in table.aligned(rows(cells), {0, 1})]
+    met = sum(t["met"] for t in data["targets"])
+    lines += ["", f"targets of the reset: {met} of {len(data['targets'])} met"]
+    lines += ["  " + r for r in table.aligned(
+        [[t["target"], t["value"], t["limit"], "met" if t["met"] else "NOT MET"]
+         for t in data["targets"]], {0})]
+    return "\n".join(lines)
+
+
+def check(cells):
+    """Tests as (name, ok): was everything measured?"""
+    out = []
+    for p in PATTERNS:
+        for mode in modes(cells):
+            found = pick(cells, p, mode) if mode else []
+            out.append((f"reset, {p}, {mode}: by one thread and by two",
+                        bool(found) and all(c["pages_1"] == c["pages_2"] > 0 for c in found)))
+            out.append((f"reset, {p}, {mode}: faults meanwhile",
+                        bool(found) and all(c["fault_ns"] and c["idle_fault_ns"] for c in found)))
+    return out

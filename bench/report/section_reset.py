@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make run: what a reset costs, and the guest's faults meanwhile."""
+import html
+
+import chart
+import resetdata
+from section_bench import table, targets
+
+SOURCE = "reset.json"
+ORDER = 12
+TITLE = "Reset: how fast, and in whose way"
+
+
+def spread(values):
+    values = sorted(values)
+    return (values[len(values) // 2], values[0], values[-1])
+
+
+def rate_figure(cells, figure):
+    panels = []
+    for p in resetdata.PATTERNS:
+        series = {m: [spread(resetdata.rates(cells, p, m, n)) for n in (1, 2)]
+                  for m in resetdata.modes(cells)}
+        panels.append((p, [1, 2], series))
+    names = list(resetdata.modes(cells))
+    return figure(
+        "reset-rate",
+        chart.figure("Pages reset per millisecond", panels, names, "bars", "pages/ms", "threads",
+                     {m: resetdata.label(m) for m in names}, height=220),
+        "By the order in which the pages were dirtied. Median, and least to most of the rounds. "
+        "Per-vCPU rings have one call that resets all of them under a lock of the VM; in a pool "
+        "each of two threads resets a ring of its own.")
+
+
+def fault_figure(cells, figure):
+    names = list(resetdata.modes(cells))
+    shares = [("median", 0.5), ("99 %", 0.99), ("longest", 1.0)]
+    panels = []
+    for p in resetdata.PATTERNS:
+        series = {}
+        for m in names:
+            found = resetdata.faults(cells, p, m)
+            series[m] = [(resetdata.quantile(found, s),) * 3 for _, s in shares]
+        panels.append((p, [n for n, _ in shares], series))
+    return figure(
+        "reset-faults",
+        chart.figure("A write fault while a reset runs", panels, names, "bars", "µs", "",
+                     {m: resetdata.label(m) for m in names}, height=220),
+        "How long a guest's write to a protected page takes, by the guest's own clock, on one "
+        "CPU while the other resets. Under per-vCPU rings it waits for <code>mmu_lock</code>, "
+        "which the reset takes for write.")
+
+
+def method(data):
+    emulated = "TCG" in data["meta"].get("accelerator", "")
+    patterns = "".join(f"<dt>{p}</dt><dd>{html.escape(t)}</dd>"
+                       for p, t in resetdata.PATTERNS.items())
+    emulator = """<p>The processor below KVM was emulated (QEMU's TCG). Good as they are:
+who waits for whom, and how the two threads of a reset get on beside each other, as each
+emulated CPU is a thread on a processor of its own. An indication only: what a page takes. An
+exit costs some 20 times of what it costs on hardware, and an atomic instruction as much as any
+other: the share of a fault that is spent waiting for a lock is smaller here, and so is the
+price of the pool's compare-and-swap. A longest fault may be the host's doing: it took the
+emulated CPU's processor away.</p>""" if emulated else ""
+    held = """<p>How long <code>mmu_lock</code> is held for write is derived: per-vCPU rings take
+it once for each run of neighbours, which follows from the order; a reset of as many entries that
+name no memslot does all but that, and the difference is the time with the lock. A pool takes it
+once for each ring and lets go at once, to wait for faults on their way; a VM with shadow pages
+does as upstream does.</p>"""
+    return f"""<h3>What was measured</h3>
+<p>Two vCPUs, each on a CPU, dirty {data['meta'].get('pages', '3328')} pages and stop; both rings are harvested
+and then reset, by one thread with <code>KVM_RESET_DIRTY_RINGS</code>, then the same again by two
+threads at once. For the faults only one ring is filled, and while it is reset on the first CPU,
+a vCPU on the second writes protected pages one after the other. Both kinds of rings take turns
+on the same kernel.</p>
+<dl>{patterns}</dl>{held}{emulator}"""
+
+
+def section(data, figure):
+    cells = data["reset"]
+    if not all(resetdata.modes(cells)):
+        return "<p>Measured for one kind of rings only: nothing to compare.</p>"
+    head, *rows = resetdata.rows(cells)
+    return (targets(data) + rate_figure(cells, figure) + fault_figure(cells, figure) +
+            table(head, rows, 2) + method(data))
