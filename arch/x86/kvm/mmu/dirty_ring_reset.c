@@ -47,10 +47,10 @@
 #include "tdp_iter.h"
 #include "tdp_mmu.h"
 
-static void clear_bit_shared(struct tdp_iter *iter, u64 bit)
+static void clear_bit_shared(struct tdp_iter *iter, gfn_t gfn, u64 bit)
 {
-	u64 *sptep = rcu_dereference(iter->sptep);
-	u64 old = iter->old_spte;
+	u64 *sptep = rcu_dereference(iter->sptep) + (gfn - iter->gfn);
+	u64 old = READ_ONCE(*sptep);
 
 	do {
 		if (!is_shadow_present_pte(old) || !(old & bit))
@@ -58,25 +58,38 @@ static void clear_bit_shared(struct tdp_iter *iter, u64 bit)
 		/* A failure reloads old.  Pairs with all that is named above. */
 	} while (!try_cmpxchg64(sptep, &old, old & ~bit));
 
-	trace_kvm_tdp_mmu_spte_changed(iter->as_id, iter->gfn, iter->level,
-				       old, old & ~bit);
+	trace_kvm_tdp_mmu_spte_changed(iter->as_id, gfn, iter->level, old,
+				       old & ~bit);
 	kvm_set_pfn_dirty(spte_to_pfn(old));
 }
 
 static void protect_root_shared(struct kvm_mmu_page *root,
 				const struct kvm_dirty_pool_range *range)
 {
-	gfn_t gfn = range->memslot->base_gfn + range->offset;
+	gfn_t base = range->memslot->base_gfn + range->offset;
 	bool wrprot = !kvm_x86_ops.cpu_dirty_log_size || !kvm_ad_enabled() ||
 		      kvm_mmu_page_ad_need_write_protect(root);
 	u64 bit = wrprot ? PT_WRITABLE_MASK : shadow_dirty_mask;
+	unsigned long mask = range->mask;
 	struct tdp_iter iter;
 
-	for_each_tdp_pte(iter, root, gfn, gfn + __fls(range->mask) + 1) {
-		/* Above the last level, a range begins before gfn. */
-		if (iter.level == PG_LEVEL_4K &&
-		    range->mask & BIT(iter.gfn - gfn))
-			clear_bit_shared(&iter, bit);
+	/* One walk for all pages of a page table: two at most. */
+	while (mask) {
+		gfn_t gfn = base + __ffs(mask);
+		u32 end = SPTE_ENT_PER_PAGE - base % SPTE_ENT_PER_PAGE;
+		unsigned long table = mask;
+
+		/* Those beyond the end of gfn's page table are for later. */
+		if (gfn - base < end && end < BITS_PER_LONG)
+			table &= BIT(end) - 1;
+		mask &= ~table;
+
+		for_each_tdp_pte(iter, root, gfn, gfn + 1) {
+			if (iter.level != PG_LEVEL_4K)
+				continue;
+			for (; table; table &= table - 1)
+				clear_bit_shared(&iter, base + __ffs(table), bit);
+		}
 	}
 }
 

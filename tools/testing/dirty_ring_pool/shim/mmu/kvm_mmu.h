@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What arch/x86/kvm/mmu/dirty_ring_reset.c needs of KVM's MMU: a page table of
- * one level, and spte_point() between all that looks at an SPTE.
+ * What arch/x86/kvm/mmu/dirty_ring_reset.c needs of KVM's MMU: two page tables
+ * of one level, and spte_point() between all that looks at an SPTE.
  */
 #ifndef SHIM_KVM_MMU_H
 #define SHIM_KVM_MMU_H
 
 #include <stdbool.h>
+#include <linux/bitops.h>
 #include <linux/bits.h>
 #include <linux/compiler.h>
 #include <linux/list.h>
@@ -15,6 +16,7 @@
 #include <linux/types.h>
 
 #define SPTES			8
+#define SPTE_ENT_PER_PAGE	4	/* fewer than pages in a range */
 
 #define SPTE_PRESENT		BIT(0)
 #define PT_WRITABLE_MASK	BIT(1)
@@ -45,8 +47,13 @@ struct kvm_mmu_page {
 	} role;
 	int as_id;
 	int level;
-	u64 spt[SPTES];
+	u64 *table[SPTES / SPTE_ENT_PER_PAGE];
 };
+
+static inline u64 *spte_of(struct kvm_mmu_page *root, gfn_t gfn)
+{
+	return root->table[gfn / SPTE_ENT_PER_PAGE] + gfn % SPTE_ENT_PER_PAGE;
+}
 
 struct kvm {
 	int mmu_lock;		/* -1: for write, else its readers */
@@ -77,7 +84,6 @@ void spte_point(u64 *sptep);
 #define need_resched()		false
 #define rwlock_needbreak(lock)	false
 #define cond_resched_rwlock_write(lock)	do { } while (0)
-#define __fls(word)		(63 - __builtin_clzl(word))
 #define kvm_ad_enabled()	true
 #define kvm_mmu_page_ad_need_write_protect(root)	false
 #define kvm_mmu_page_as_id(root)	((root)->as_id)
@@ -97,11 +103,22 @@ static inline bool shim_try_cmpxchg(u64 *p, u64 *old, u64 new)
 					   __ATOMIC_SEQ_CST);
 }
 
+static inline u64 shim_read(u64 *p)
+{
+	u64 value;
+
+	spte_point(p);
+	value = __atomic_load_n(p, __ATOMIC_RELAXED);
+	spte_point(p);
+	return value;
+}
+
+#undef READ_ONCE
+#define READ_ONCE(x)		shim_read(&(x))
 #define try_cmpxchg64(p, old, new)	shim_try_cmpxchg(p, old, new)
 
 struct tdp_iter {
 	u64 *sptep;
-	u64 old_spte;
 	gfn_t gfn;
 	int level;
 	int as_id;
@@ -112,10 +129,7 @@ static inline bool shim_iter(struct tdp_iter *iter, gfn_t end)
 {
 	if (iter->gfn >= end || iter->gfn >= SPTES)
 		return false;
-	iter->sptep = &iter->root->spt[iter->gfn];
-	spte_point(iter->sptep);
-	iter->old_spte = READ_ONCE(*iter->sptep);
-	spte_point(iter->sptep);
+	iter->sptep = spte_of(iter->root, iter->gfn);
 	return true;
 }
 
