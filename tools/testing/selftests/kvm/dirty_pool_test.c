@@ -144,7 +144,8 @@ static uint64_t page_gpa(uint64_t page)
 /* So many vCPUs share all pages: page % OWNERS is whose it is. */
 #define OWNERS		2
 #define OWN_WINDOW	16	/* pages written in turn */
-#define OWN_WRITES	512
+#define OWN_WRITES	16384
+#define OWN_WRITES_SLOT	256	/* where each may be an exit: the slot is gone */
 
 /* No page to write, but to run: the last one of each huge page. */
 #define CODE_OFFSET	256
@@ -180,8 +181,11 @@ static void guest_write_own(uint64_t id)
 				((void (*)(void))(addr + CODE_OFFSET))();
 			continue;
 		}
-		if (addr >= SLOT_GPA(1) && addr < SLOT_GPA(2))
+		if (addr >= SLOT_GPA(1) && addr < SLOT_GPA(2)) {
+			if (i >= OWN_WRITES_SLOT)
+				break;
 			addr += READ_ONCE(guest_shift);
+		}
 		WRITE_ONCE(*(uint64_t *)addr, ++own_stamp[id]);
 	}
 }
@@ -2495,6 +2499,47 @@ static void test_reset_parallel(int nr_vcpus)
 	env_fini(&e);
 }
 
+static pthread_barrier_t reset_start;
+
+static void *reset_ring_worker(void *data)
+{
+	struct thread_arg *arg = data;
+	uintptr_t n;
+
+	pthread_barrier_wait(&reset_start);
+	n = vm_reset_dirty_ring(arg->e->vm, arg->i);
+	return (void *)n;
+}
+
+/* Two threads at once, the same ring: each entry is reset once. */
+static void test_reset_same_ring(int unused)
+{
+	struct thread_arg arg = { .i = 0 };
+	uint32_t round, n, sum;
+	pthread_t threads[2];
+	struct env e = {};
+	void *reset;
+	int i;
+
+	env_init_entries(&e, 1, 0, max(ring_entries, 1024u));
+	pthread_barrier_init(&reset_start, NULL, ARRAY_SIZE(threads));
+	arg.e = &e;
+	for (round = 0; round < 20; round++) {
+		step("round %u", round);
+		mark_all(&e);
+		n = harvest(&e, 0, UINT_MAX);
+		for (i = 0; i < ARRAY_SIZE(threads); i++)
+			pthread_create(&threads[i], NULL, reset_ring_worker, &arg);
+		for (sum = 0, i = 0; i < ARRAY_SIZE(threads); i++) {
+			pthread_join(threads[i], &reset);
+			sum += (uintptr_t)reset;
+		}
+		TEST_ASSERT(sum == n, "%u entries were reset of %u harvested", sum, n);
+		note_pages(&e, &e.pages, sum);
+	}
+	env_fini(&e);
+}
+
 /*
  * Tests: resets beside all that changes the page tables, too
  *
@@ -2638,7 +2683,7 @@ static void *race_worker(void *data)
 			race_harvest(e, ring, 1 + guest_random_u32(&rng) % 50,
 				     &pages);
 		if (!pages.entries) {
-			sched_yield();
+			usleep(100);
 			continue;
 		}
 		if (ring >= 0 && guest_random_u32(&rng) % 4)
@@ -2648,8 +2693,11 @@ static void *race_worker(void *data)
 		n = race_watch(e, &pages, watched);
 		note_pages(e, &pages, reset);
 		atomic_inc(&race.resets);
-		/* Time to write. */
-		sched_yield();
+		/* Time to write, on another CPU or on this one. */
+		if (guest_random_u32(&rng) % 2)
+			usleep(20);
+		else
+			sched_yield();
 		race_check(e, watched, n, &pages);
 	}
 	free(watched);
@@ -2661,8 +2709,13 @@ static void *race_worker(void *data)
 static void race_go_on(uint32_t resets)
 {
 	uint32_t end = atomic_read(&race.resets) + resets;
+	time_t deadline = now() + WAIT_SECONDS;
 
-	wait_for((int)(atomic_read(&race.resets) - end) >= 0, "resets");
+	/* Not by wait_for(): the CPU is for the others. */
+	while ((int)(atomic_read(&race.resets) - end) < 0) {
+		TEST_ASSERT(now() < deadline, "No reset in %d s", WAIT_SECONDS);
+		usleep(200);
+	}
 }
 
 static void race_set_slot(struct env *e, int i, uint64_t gpa, uint64_t size,
@@ -3086,6 +3139,7 @@ static const struct test {
 	{ "overflow",		test_overflow },
 	{ "reset_signal",	test_reset_signal },
 	{ "reset_parallel",	test_reset_parallel,	4 },
+	{ "reset_same_ring",	test_reset_same_ring },
 	{ "race_reset",		test_race,		RACE_RESET },
 	{ "race_slots",		test_race,		RACE_SLOTS },
 	{ "race_thp",		test_race,		RACE_THP },
