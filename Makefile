@@ -57,6 +57,9 @@ check-static: setup ## checkpatch, sparse, kernel-doc, W=1, shellcheck
 check-vm: setup ## the selftests, in a VM
 	@scripts/check-vm
 
+check-mutants-vm: setup ## the kernel part broken on purpose: do the selftests find it?
+	@scripts/check-mutants-vm
+
 check-harness: setup ## the pool's own code compiled in userspace
 	@scripts/check-harness
 
