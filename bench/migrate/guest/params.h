@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the guest that is migrated shares with whoever runs it: a page at a
+ * fixed guest-physical address.  The host fills it by guest_setup() before the
+ * first vCPU starts, and may read it at any time.
+ *
+ * The guest runs in 32-bit protected mode with flat segments, without paging,
+ * interrupts and timers.  Each vCPU has a part of the memory to itself, and
+ * stamps its pages.  What it stamped last into each page it also keeps in a
+ * table, in another place of guest memory.  So a page that a migration lost is
+ * found by the guest itself: its stamp is older than the table says.
+ *
+ *	0x20000		struct guest_params
+ *	0x30000		stacks, a page for each vCPU
+ *	0x100000	the program
+ *	0x200000	tables, then the pages to stamp, to the end of memory
+ */
+#ifndef BENCH_MIGRATE_GUEST_PARAMS_H
+#define BENCH_MIGRATE_GUEST_PARAMS_H
+
+#define GUEST_MAGIC		0x31676d64u	/* "dmg1" */
+#define GUEST_MAX_VCPUS		16u
+#define GUEST_PAGE_SIZE		4096u
+
+#define GUEST_PARAMS_GPA	0x20000u
+#define GUEST_STACK_GPA		0x30000u
+#define GUEST_CODE_GPA		0x100000u
+#define GUEST_AREA_GPA		0x200000u
+
+/* ESP of a vCPU at its start */
+#define GUEST_STACK_TOP(cpu)	(GUEST_STACK_GPA + ((cpu) + 1) * GUEST_PAGE_SIZE - 64)
+
+/* guest_params::flags */
+#define GUEST_REST_HLT		1u	/* rest by HLT: the host wakes it */
+
+enum guest_workload {
+	GUEST_IDLE,		/* a page now and then */
+	GUEST_UNIFORM,		/* all vCPUs alike */
+	GUEST_SKEWED,		/* vCPU 0 all the time, the others a little */
+	GUEST_BURSTY,		/* all at once, then nothing, then all at once */
+	GUEST_NR_WORKLOADS,
+};
+
+enum guest_state {
+	GUEST_NOT_STARTED,
+	GUEST_FILLING,		/* stamps each of its pages once */
+	GUEST_RUNNING,
+	GUEST_CHECKING,
+	GUEST_STOPPED,		/* guest_params::stop was set */
+};
+
+/* At the start and at the end of each page: a page is not sent by halves */
+struct guest_stamp {
+	unsigned int page;	/* its own address / GUEST_PAGE_SIZE */
+	unsigned int cpu;
+	unsigned int seq;
+	unsigned int sum;
+};
+
+/*
+ * One for each vCPU, two cache lines: the first is the host's, written before
+ * the start; the second is the guest's.
+ */
+struct guest_vcpu {
+	unsigned int first;	/* its part: first page, number of pages */
+	unsigned int pages;
+	unsigned int hot;	/* of these are stamped again and again */
+	unsigned int table;	/* address of a 32-bit number for each page */
+	unsigned int seed;
+	unsigned int spin;	/* turns of a loop between two stamps: the pace */
+	unsigned int burst;	/* stamps between two rests; 0: never rests */
+	unsigned int rest;	/* microseconds with HLT, else turns of a loop */
+	unsigned int reserved[8];
+
+	unsigned int state;	/* enum guest_state */
+	unsigned int stamps;	/* made since the pages were filled */
+	unsigned int seq;	/* of the last stamp */
+	unsigned int random;
+	unsigned int in_burst;
+	unsigned int checked;	/* guest_params::check of the last check done */
+	unsigned int checks;	/* done, also those by check_every */
+	unsigned int bad;	/* pages found wrong, by all checks together */
+	unsigned int bad_page;	/* the first of them */
+	unsigned int reserved2[7];
+} __attribute__((aligned(64)));
+
+/* 64 bytes, and 128 for each vCPU: less than a page, the same for 32 and 64 bit */
+struct guest_params {
+	unsigned int magic;
+	unsigned int nr_vcpus;
+	unsigned int memory;	/* in bytes */
+	unsigned int flags;
+	unsigned int workload;	/* as given to guest_setup(), for readers */
+	unsigned int check_every;	/* also check after so many stamps; 0: do not */
+	/* Commands, which vCPUs look at between stamps: */
+	unsigned int check;	/* changed: all vCPUs check their pages */
+	unsigned int stop;	/* not 0: all vCPUs stop, until it is 0 again */
+	unsigned int reserved[8];
+	struct guest_vcpu vcpu[GUEST_MAX_VCPUS];
+};
+
+/* Runs for ever.  Called by C's rules: stack at GUEST_STACK_TOP(cpu). */
+void worker(struct guest_params *p, unsigned int cpu);
+
+/**
+ * guest_setup() - fill in the parameters
+ * @p: to be filled, all of it
+ * @nr_vcpus: 1 to GUEST_MAX_VCPUS
+ * @memory: of the guest, in bytes, from address 0 without a hole
+ * @device: pages at the end of memory that the guest is to leave alone
+ * @hot: pages that each vCPU stamps again and again; if skewed, vCPU 0 has the
+ *	hot pages of all but what the others need
+ * @workload: what the vCPUs do
+ * @flags: GUEST_REST_HLT
+ * @spin: turns of a loop between two stamps, for all vCPUs
+ * @seed: of the choice of pages
+ *
+ * The times of rests are for an emulated CPU that dirties some 20000 pages per
+ * second; without GUEST_REST_HLT they are turns of a loop, of 10 ns or so.
+ */
+static inline void guest_setup(struct guest_params *p, unsigned int nr_vcpus,
+			       unsigned int memory, unsigned int device, unsigned int hot,
+			       enum guest_workload workload, unsigned int flags,
+			       unsigned int spin, unsigned int seed)
+{
+	unsigned int usec = flags & GUEST_REST_HLT ? 1 : 100;
+	unsigned int all = memory / GUEST_PAGE_SIZE;
+	unsigned int first = GUEST_AREA_GPA / GUEST_PAGE_SIZE;
+	unsigned int tables = (all * sizeof(unsigned int) + GUEST_PAGE_SIZE - 1) /
+			  GUEST_PAGE_SIZE;
+	unsigned int share = (all - device - first - tables) / nr_vcpus;
+	unsigned char *byte = (unsigned char *)p;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(*p); i++)
+		byte[i] = 0;
+	p->magic = GUEST_MAGIC;
+	p->nr_vcpus = nr_vcpus;
+	p->memory = memory;
+	p->flags = flags;
+	p->workload = workload;
+
+	for (i = 0; i < nr_vcpus; i++) {
+		struct guest_vcpu *v = &p->vcpu[i];
+
+		v->first = first + tables + i * share;
+		v->pages = share;
+		v->table = GUEST_AREA_GPA + i * share * sizeof(unsigned int);
+		v->hot = hot;
+		v->spin = spin;
+		v->seed = seed * 747796405u + i * 2891336453u + 1;
+		switch (workload) {
+		case GUEST_IDLE:
+			v->burst = 1;
+			v->rest = 50000 * usec;
+			break;
+		case GUEST_SKEWED:
+			if (nr_vcpus > 1 && i == 0)
+				v->hot = hot * nr_vcpus;
+			if (i) {
+				v->burst = 8;
+				v->rest = 20000 * usec;
+			}
+			break;
+		case GUEST_BURSTY:
+			v->burst = 1500;
+			v->rest = 150000 * usec;
+			break;
+		default:
+			break;
+		}
+		if (v->hot > share)
+			v->hot = share;
+	}
+}
+
+#endif /* BENCH_MIGRATE_GUEST_PARAMS_H */
