@@ -108,27 +108,30 @@ void worker(struct guest_params *p, unsigned int cpu);
  * @nr_vcpus: 1 to GUEST_MAX_VCPUS
  * @memory: of the guest, in bytes, from address 0 without a hole
  * @device: pages at the end of memory that the guest is to leave alone
- * @hot: pages that each vCPU stamps again and again; if skewed, vCPU 0 has the
- *	hot pages of all but what the others need
+ * @hot: pages that each vCPU stamps again and again; if skewed, vCPU 0 does so
+ *	with as many as all vCPUs together would have, if its part has them
  * @workload: what the vCPUs do
  * @flags: GUEST_REST_HLT
  * @spin: turns of a loop between two stamps, for all vCPUs
  * @seed: of the choice of pages
  *
- * The times of rests are for an emulated CPU that dirties some 20000 pages per
- * second; without GUEST_REST_HLT they are turns of a loop, of 10 ns or so.
+ * An emulated CPU dirties some 20000 pages per second at most.  The rates below
+ * are a fifth of that, so that there is a processor left for the migration, and
+ * pre-copy converges if a page can be sent in the time of two writes.  Without
+ * GUEST_REST_HLT, rests are turns of a loop, of 2 ns or so each.
  */
 static inline void guest_setup(struct guest_params *p, unsigned int nr_vcpus,
 			       unsigned int memory, unsigned int device, unsigned int hot,
 			       enum guest_workload workload, unsigned int flags,
 			       unsigned int spin, unsigned int seed)
 {
-	unsigned int usec = flags & GUEST_REST_HLT ? 1 : 100;
+	unsigned int usec = flags & GUEST_REST_HLT ? 1 : 500;
 	unsigned int all = memory / GUEST_PAGE_SIZE;
 	unsigned int first = GUEST_AREA_GPA / GUEST_PAGE_SIZE;
 	unsigned int tables = (all * sizeof(unsigned int) + GUEST_PAGE_SIZE - 1) /
 			  GUEST_PAGE_SIZE;
-	unsigned int share = (all - device - first - tables) / nr_vcpus;
+	unsigned int left = all - device - first - tables;
+	unsigned int table = GUEST_AREA_GPA;
 	unsigned char *byte = (unsigned char *)p;
 	unsigned int i;
 
@@ -143,9 +146,15 @@ static inline void guest_setup(struct guest_params *p, unsigned int nr_vcpus,
 	for (i = 0; i < nr_vcpus; i++) {
 		struct guest_vcpu *v = &p->vcpu[i];
 
-		v->first = first + tables + i * share;
-		v->pages = share;
-		v->table = GUEST_AREA_GPA + i * share * sizeof(unsigned int);
+		/* Half of memory to the one that writes most */
+		if (workload == GUEST_SKEWED && nr_vcpus > 1 && !i)
+			v->pages = left / 2;
+		else
+			v->pages = left / (nr_vcpus - i);
+		v->first = all - device - left;
+		v->table = table;
+		left -= v->pages;
+		table += v->pages * sizeof(unsigned int);
 		v->hot = hot;
 		v->spin = spin;
 		v->seed = seed * 747796405u + i * 2891336453u + 1;
@@ -155,22 +164,25 @@ static inline void guest_setup(struct guest_params *p, unsigned int nr_vcpus,
 			v->rest = 50000 * usec;
 			break;
 		case GUEST_SKEWED:
-			if (nr_vcpus > 1 && i == 0)
+			/* 4000 per second, and 200 */
+			v->burst = i ? 8 : 40;
+			v->rest = (i ? 40000 : 10000) * usec;
+			if (!i)
 				v->hot = hot * nr_vcpus;
-			if (i) {
-				v->burst = 8;
-				v->rest = 20000 * usec;
-			}
 			break;
 		case GUEST_BURSTY:
-			v->burst = 1500;
-			v->rest = 150000 * usec;
+			/* 1000 pages or more at once, 4 times per second */
+			v->burst = 250;
+			v->rest = 250000 * usec;
 			break;
 		default:
+			/* 4000 per second, by all together */
+			v->burst = 10;
+			v->rest = 2500 * nr_vcpus * usec;
 			break;
 		}
-		if (v->hot > share)
-			v->hot = share;
+		if (v->hot > v->pages)
+			v->hot = v->pages;
 	}
 }
 

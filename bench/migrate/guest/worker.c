@@ -87,7 +87,7 @@ static void check(struct guest_vcpu *v, unsigned int cpu)
 static void spin(unsigned int turns)
 {
 	while (turns--)
-		asm volatile("pause" : : : "memory");
+		asm volatile("" : : : "memory");
 }
 
 static void rest(struct guest_params *p, struct guest_vcpu *v)
@@ -120,7 +120,7 @@ static void obey(struct guest_params *p, struct guest_vcpu *v, unsigned int cpu)
 	while (READ_ONCE(p->stop)) {
 		WRITE_ONCE(v->state, GUEST_STOPPED);
 		rest(p, v);
-		/* Without HLT or a rest, do not only hammer the bus. */
+		/* There may be no rest. */
 		spin(1000);
 		if (!READ_ONCE(p->stop))
 			WRITE_ONCE(v->state, GUEST_RUNNING);
