@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The VM: one memslot, some vCPUs, a thread for each, and a device that writes
+ * guest memory.  Just enough of a VMM to have something to migrate.
+ */
+#ifndef BENCH_MIGRATE_VM_H
+#define BENCH_MIGRATE_VM_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include <linux/kvm.h>
+
+#include "guest/params.h"
+#include "harvest.h"
+
+#define VM_PAGE_SIZE	4096ul
+#define VM_NAME_MAX	32
+
+/* Exit codes of the program */
+enum vm_exit {
+	VM_OK,
+	VM_FAILED,
+	VM_EMULATOR_FAULT = 77,		/* see vm_emulated(): try again */
+};
+
+struct vm_config {
+	unsigned int nr_vcpus;
+	unsigned long memory;		/* bytes */
+	enum guest_workload workload;
+	unsigned int hot;		/* pages that each vCPU stamps again and again */
+	unsigned int spin;		/* turns of a loop between two stamps */
+	unsigned int seed;
+	unsigned int device_pages;	/* at the end of memory, the device's own */
+	unsigned int device_share;	/* it writes so many pages per 100 stamps */
+
+	enum harvest_tracker tracker;
+	char policy[VM_NAME_MAX];	/* "": the kernel's default */
+	bool nostop;
+	unsigned int ring_entries;
+	unsigned int threads;
+	unsigned int period_ms;
+};
+
+/* All of a vCPU that this guest can tell: it has no APIC and reads no MSR. */
+struct vm_vcpu_state {
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_fpu fpu;
+	struct kvm_debugregs debugregs;
+	struct kvm_vcpu_events events;
+	struct kvm_mp_state mp_state;
+};
+
+struct vm_vcpu {
+	struct vm *vm;
+	unsigned int index;
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;
+	bool started;
+	bool paused;
+	__u64 first_run_ns;		/* since vm_resume() */
+
+	__u64 full_exits;		/* KVM_EXIT_DIRTY_RING_FULL */
+	__u64 parked_exits;
+	__u64 exhausted_exits;
+	__u64 still_ns;			/* from such an exit until KVM_RUN */
+};
+
+struct vm {
+	struct vm_config config;
+	int kvm_fd;
+	int fd;
+	size_t run_size;
+	unsigned char *memory;
+	struct guest_params *params;	/* in guest memory */
+	unsigned long nr_pages;
+	struct vm_vcpu vcpus[GUEST_MAX_VCPUS];
+	unsigned int nr_vcpus;
+	pthread_t device;
+	bool device_started;
+	bool device_paused;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;		/* of all below, and of ..paused */
+	bool pause;
+	bool quit;
+	bool expired;			/* see vm_expired() */
+
+	struct harvest harvest;
+	/*
+	 * Pages to be sent.  Whoever harvests sets bits, the migration takes
+	 * them.
+	 */
+	unsigned long *dirty;
+	__u64 all_dirty;		/* times that OVERFLOW set all of them */
+	__u64 device_writes;
+};
+
+/* The guest's program, see image.S */
+extern const unsigned char guest_image[], guest_image_end[];
+
+__u64 now_ns(void);
+
+/* Say what failed and what mends it (may be NULL); returns -1. */
+extern const char *fail_prefix;
+int fail(const char *mend, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/*
+ * Is the CPU emulated by QEMU's TCG?  QEMU 7.2's SVM lets a guest go on, once
+ * in a long while, with the registers of the kernel that runs it.  It then
+ * shuts down, or faults for ever with RIP in the upper half.  Nothing in KVM
+ * can do that, so what was measured is to be measured again.
+ */
+bool vm_emulated(void);
+
+/* tracker, policy, nostop and threads of a mode, as in 'migrate --help' */
+int vm_parse_mode(struct vm_config *config, const char *mode);
+
+/*
+ * All of these return 0, or -1 and have said why.  A vCPU that can't go on ends
+ * the process.
+ */
+int vm_create(struct vm *vm, const struct vm_config *config, bool load);
+int vm_start(struct vm *vm);		/* the threads, paused */
+void vm_resume(struct vm *vm);
+void vm_pause(struct vm *vm);		/* all vCPUs and the device stand still */
+int vm_save(struct vm *vm, unsigned int vcpu, struct vm_vcpu_state *state);
+int vm_load(struct vm *vm, unsigned int vcpu, const struct vm_vcpu_state *state);
+void vm_free(struct vm *vm);
+
+/* Wait until each vCPU has stamped all of its pages once, or vm_expired(). */
+void vm_wait_filled(struct vm *vm, unsigned int timeout_s);
+
+/* The guest checks its own pages: how many are wrong?  Or vm_expired(). */
+unsigned long vm_check(struct vm *vm, unsigned int timeout_s);
+
+/* Stamps made since the start, by one vCPU */
+unsigned int vm_stamps(const struct vm *vm, unsigned int vcpu);
+
+/*
+ * A time limit is over: say where each vCPU is, and end the process with
+ * VM_FAILED, or VM_EMULATOR_FAULT if that is what happened.
+ */
+void vm_expired(struct vm *vm) __attribute__((noreturn));
+
+#endif /* BENCH_MIGRATE_VM_H */
