@@ -6,9 +6,9 @@ LINUX    ?=
 export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS OUT
 
 # In the order in which they find most in least time
-PARTS := static harness bench-user vm bench
+PARTS := static harness bench-user vm bench migrate
 
-.PHONY: help setup kernel run bench bench-compare vm series check
+.PHONY: help setup kernel run bench bench-compare migrate vm series check
 .PHONY: $(PARTS:%=check-%) clean distclean
 # The parts share build/ and the processors
 .NOTPARALLEL:
@@ -21,7 +21,7 @@ help: ## list these commands
 	@echo "  LINUX=PATH      a kernel tree or .tar.xz (Debian's linux-source-6.12)"
 	@echo "  O=DIR           where everything is built (build)"
 	@echo "  JOBS=N          jobs of a build (the number of processors)"
-	@echo "  POLICIES=\"...\"  VCPUS=\"...\"  WORKLOADS=\"...\"  RUNS=N   narrow or repeat 'run'"
+	@echo "  POLICIES=\"...\"  VCPUS=\"...\"  WORKLOADS=\"...\"  RUNS=N   narrow or repeat 'run', 'migrate'"
 	@echo "  OUT=NAME        keep the figures of 'bench' under this name"
 	@echo "  CASES=REGEX     some cases of 'check-vm'"
 
@@ -41,6 +41,9 @@ bench: setup ## compare them in userspace, with more rivals; no kernel build, 2 
 
 bench-compare: ## A=NAME B=NAME: figures of two machines, or of two commits
 	@scripts/bench --compare "$(A)" "$(B)"
+
+migrate: setup ## migrate guests under each way of tracking; table and build/report/
+	@scripts/migrate
 
 vm: kernel ## an interactive shell in the VM, with the tests
 	@scripts/vm --shell
@@ -68,6 +71,9 @@ check-bench-user: setup ## a short 'bench': does it measure, are its counts sane
 
 check-bench: setup ## a short 'run', looked at for lost pages
 	@scripts/check-bench
+
+check-migrate: setup ## migrate small guests, also when one side breaks
+	@scripts/check-migrate
 
 clean: ## remove what was built, keep the kernels' objects
 	rm -rf $(O)/selftests $(O)/bench-vm $(O)/headers $(O)/initramfs-* \

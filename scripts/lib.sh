@@ -131,6 +131,22 @@ if command -v ccache > /dev/null; then
 fi
 CC=${GCC[*]}
 
+# cpu_others: sets OTHERS to the processor time in ms that all but this script
+# and what it waited for has had (stolen time is someone's, too).  No subshell:
+# it would ask for its own children's time.
+cpu_others() {
+	times > "$LOG/cpu.times"
+	OTHERS=$(awk -v hz="$(getconf CLK_TCK)" '
+		FNR == NR { if (/^cpu /) all = ($2 + $3 + $4 + $7 + $8 + $9) * 1000 / hz; next }
+		FNR == 2 { for (i = 1; i <= 2; i++) {
+				split($i, part, /[ms]/)
+				own += (part[1] * 60 + part[2]) * 1000 } }
+		END { printf "%d", all - own }' /proc/stat "$LOG/cpu.times")
+}
+
+# list WORD...: with commas, whatever they came with
+list() { tr -s ' ,' '\n' <<< "$*" | sed '/^$/d' | paste -sd,; }
+
 # Lines of a kernel log that no test run may leave behind
 KERNEL_TROUBLE='WARNING:|BUG:|Oops|Kernel panic|Call Trace|general protection fault'
 KERNEL_TROUBLE+='|unable to handle|possible circular locking|possible recursive locking'

@@ -11,11 +11,14 @@ bench LINES OUT DIR KEY=VALUE... bench.json from pool_bench's lines and callgrin
 bench-text BENCH.JSON            targets and more for a terminal
 bench-check BENCH.JSON           TAP: is everything there?
 bench-compare A.JSON B.JSON      two machines, or two commits
+migrate LINES OUT KEY=VALUE...   migrate.json from bench/migrate's lines
+migrate-text MIGRATE.JSON        tables and targets for a terminal
 """
 import json
 import sys
 
 import benchdata
+import migratedata
 import page
 import resetdata
 import rundata
@@ -64,6 +67,8 @@ def main():
                 "bench-text": lambda path: print(benchdata.text(rundata.load(path))),
                 "reset": resetdata.collect,
                 "reset-text": lambda path: print(resetdata.text(rundata.load(path))),
+                "migrate": migratedata.collect,
+                "migrate-text": lambda path: print(migratedata.text(rundata.load(path))),
                 "table": lambda path: print(table.text(rundata.load(path)))}
     if len(sys.argv) < 3 or sys.argv[1] not in commands:
         raise SystemExit(__doc__)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make migrate: live migration by the VMM in bench/migrate."""
+import html
+
+import chart
+import migratedata as md
+import rundata
+from section_run import html_table, tile
+
+SOURCE = "migrate.json"
+ORDER = 15
+TITLE = "Live migration"
+
+
+def pick(summary, workload, mode):
+    """Of the largest number of vCPUs"""
+    found = [e for e in summary if (e["workload"], e["mode"]) == (workload, mode)]
+    return max(found, key=lambda e: e["vcpus"], default=None)
+
+
+def tiles(data):
+    summary = data["summary"]
+    lost = sum(e["lost"] for e in summary)
+    out = [tile(f"{lost} lost", f"pages in {len(data['cells'])} migrations: memory is compared "
+                "when the guest stands still, and the guest checks its own pages at the "
+                "destination", lost > 0)]
+    rings, pool = (pick(summary, "skewed", m) for m in ("per-vcpu", md.WORTH))
+    if rings and pool:
+        a, b = (e["hot_stops"]["median"] for e in (rings, pool))
+        out.append(tile(f"{a:.0f} → {b:.0f} stops", f"of the vCPU that writes most, of "
+                        f"{rings['vcpus']}, in one migration: per-vCPU rings → "
+                        f"{md.label(md.WORTH)}"))
+    met = sum(t["met"] for t in data["targets"])
+    if data["targets"]:
+        out.append(tile(f"{met} of {len(data['targets'])} met",
+                        "of what is expected of the pool, see below"))
+    if data["meta"].get("exit", "0") != "0":
+        out.insert(0, tile("It failed", f"with exit code {data['meta']['exit']}; what was "
+                           "measured until then is below", True))
+    return f"<div class='tiles'>{''.join(out)}</div>"
+
+
+def target_table(data):
+    if not data["targets"]:
+        return ""
+    cols = (("", "<expected"), ("", "measured"), ("", "spread"), ("", "asked for"), ("", "<"))
+    body = [[t["target"], t["value"], t["spread"], t["limit"],
+             "met" if t["met"] else "NOT MET"] for t in data["targets"]]
+    return (f"<h3>What was expected of the {html.escape(md.label(md.WORTH))}</h3>"
+            "<p>Each figure is that of the pool over that of per-vCPU rings of the same "
+            f"size, in the same round. “No worse” allows for {md.NOISE:.0%} of noise.</p>" +
+            html_table(cols, body))
+
+
+def panel(summary, value, scale=1):
+    """One panel a number of vCPUs, the workloads along its axis"""
+    out = []
+    for n in sorted({e["vcpus"] for e in summary}):
+        entries = [e for e in summary if e["vcpus"] == n]
+        names = [w for w in md.WORKLOADS if any(e["workload"] == w for e in entries)]
+        series = {}
+        for e in entries:
+            v = e[value]
+            at = series.setdefault(e["mode"], [None] * len(names))
+            at[names.index(e["workload"])] = tuple(v[k] * scale for k in ("median", "min", "max"))
+        out.append((f"{n} vCPUs", names, series))
+    return out
+
+
+FIGURES = (
+    ("migrate-total", "Total time of a migration", "total_ms", 1, "ms", True,
+     "From the start of logging until the guest runs at the destination."),
+    ("migrate-downtime", "Downtime", "downtime_ms", 1, "ms", True,
+     "From the moment in which vCPUs are told to stop until the first one runs at the "
+     "destination, without the time to compare memory."),
+    ("migrate-sent", "Sent, in times of the guest's memory", "sent", 1, "times memory", True,
+     "All that went over the socket. 1 is the least."),
+    ("migrate-kept", "What the guest gets done during its migration", "kept", 100,
+     "% of before", True,
+     "Pages that the guest stamps per second while it is migrated, in percent of what it did "
+     "in the half second before that."),
+    ("migrate-stops", "Stops of vCPU 0 for full rings", "hot_stops", 1, "stops", False,
+     "Exits of vCPU 0 to userspace with <code>KVM_EXIT_DIRTY_RING_FULL</code> in one migration. "
+     "If skewed, that is the vCPU that writes most."),
+)
+
+
+def figures(data, figure):
+    summary = data["summary"]
+    names = rundata.mode_names(summary)
+    labels = {n: md.label(n) for n in names}
+    out = []
+    for name, title, value, scale, unit, bitmap, caption in FIGURES:
+        shown = [n for n in names if bitmap or n != "bitmap"]
+        runs = max(e["runs"] for e in summary)
+        out.append(figure(name, chart.figure(title, panel(summary, value, scale), shown, "bars",
+                                             unit, "workload", labels, height=240),
+                          caption + (f" Median, and least to most of {runs} rounds."
+                                     if runs > 1 else " One round.")))
+    return "".join(out)
+
+
+def method(data):
+    c = data["cells"][0]
+    return f"""
+<h3>What was measured</h3>
+<p>A small VMM (<code>bench/migrate/</code>) migrates a guest with
+{c['memory'] >> 20} MiB between two processes, over a Unix socket, with no more than
+{c['bandwidth'] >> 20} MiB per second. Pre-copy goes on until the rest can be sent in
+{c['downtime_limit_ms']} ms, or for {c['max_rounds']} rounds. Rings have {c['ring_entries']}
+entries, one ring a vCPU in all modes but the bitmap: the same memory, whoever it belongs to.</p>
+<ul>
+<li>bitmap, per-vCPU rings: harvested at the end of each round; a vCPU whose ring is full
+drains all rings, as QEMU's do. “1 thread” is a thread that also does so every 100 ms.</li>
+<li>pool: a vCPU that parked a ring drains it, and others that are a quarter full.</li>
+<li>pool, NOSTOP: vCPUs do not exit for a parked ring; a thread drains, woken by the pool's
+eventfd. With 2 threads each has half of the rings, and they reset them in parallel.</li>
+</ul>
+<dl>{''.join(f"<dt>{w}</dt><dd>{html.escape(t)}</dd>" for w, t in md.WORKLOADS.items())}</dl>
+"""
+
+
+def honesty(data):
+    busy = rundata.busy(data)
+    lines = []
+    if "TCG" in data["meta"].get("accelerator", ""):
+        lines += ["Under the emulator the guest, both VMMs and the kernel share two emulated "
+                  "processors, so that whatever is done takes time from something else. "
+                  "Stops, rounds and bytes are good for comparing modes; times are an "
+                  "indication, and differences within the spread mean nothing.",
+                  "The guest writes slower than one on hardware could, and the socket is slower "
+                  "in the same measure."]
+    if busy:
+        lines.append(f"Other work took {busy}\u00a0% of the host's processors meanwhile.")
+    if data["emulator_faults"]:
+        lines.append(f"{data['emulator_faults']} migrations were spoilt by the emulator and made "
+                     "again.")
+    return ("<h3>What these figures can and cannot show</h3><ul>" +
+            "".join(f"<li>{html.escape(t)}</li>" for t in lines) + "</ul>") if lines else ""
+
+
+def tables(data):
+    out = ["<h3>All figures</h3>",
+           "<p>Medians over the rounds (least to most). “x rings” is over per-vCPU rings in the "
+           "same round.</p>"]
+    for heading, entries in md.groups(data["summary"]):
+        out.append(f"<h4>{html.escape(heading)}</h4>")
+        out.append(html_table(md.COLUMNS, md.rows(entries)))
+    return "".join(out)
+
+
+def machine(data):
+    meta = data["meta"]
+    return "<p class='sub'>" + html.escape(
+        f"{meta.get('accelerator', '?')}, {meta.get('cpus', '?')} processors, Linux "
+        f"{meta.get('kernel', '?')}; host {meta.get('host', '?')}; commit "
+        f"{meta.get('commit', '?')}, {meta.get('date', '?')}; {meta.get('command', '?')}"
+        ) + "</p>"
+
+
+def section(data, figure):
+    return (tiles(data) + target_table(data) + figures(data, figure) + method(data) +
+            honesty(data) + tables(data) + machine(data) +
+            "<p class='sub'>Every single migration is in <code>migrate.json</code>.</p>")
