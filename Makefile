@@ -6,9 +6,9 @@ LINUX    ?=
 export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS OUT
 
 # In the order in which they find most in least time
-PARTS := static harness bench-user vm bench migrate
+PARTS := static harness bench-user vm bench migrate qemu
 
-.PHONY: help setup kernel run bench bench-compare migrate vm series check
+.PHONY: help setup kernel run bench bench-compare migrate migrate-qemu vm series check
 .PHONY: $(PARTS:%=check-%) clean distclean
 # The parts share build/ and the processors
 .NOTPARALLEL:
@@ -21,7 +21,8 @@ help: ## list these commands
 	@echo "  LINUX=PATH      a kernel tree or .tar.xz (Debian's linux-source-6.12)"
 	@echo "  O=DIR           where everything is built (build)"
 	@echo "  JOBS=N          jobs of a build (the number of processors)"
-	@echo "  POLICIES=\"...\"  VCPUS=\"...\"  WORKLOADS=\"...\"  RUNS=N   narrow or repeat 'run', 'migrate'"
+	@echo "  POLICIES=\"...\"  VCPUS=\"...\"  WORKLOADS=\"...\"  RUNS=N   narrow or repeat 'run', 'migrate',"
+	@echo "                  'migrate-qemu'"
 	@echo "  OUT=NAME        keep the figures of 'bench' under this name"
 	@echo "  CASES=REGEX     some cases of 'check-vm'"
 
@@ -44,6 +45,9 @@ bench-compare: ## A=NAME B=NAME: figures of two machines, or of two commits
 
 migrate: setup ## migrate guests under each way of tracking; table and build/report/
 	@scripts/migrate
+
+migrate-qemu: setup ## Debian's QEMU, unmodified, does so; table and build/report/
+	@scripts/migrate-qemu
 
 vm: kernel ## an interactive shell in the VM, with the tests
 	@scripts/vm --shell
@@ -74,6 +78,9 @@ check-bench: setup ## a short 'run', looked at for lost pages
 
 check-migrate: setup ## migrate small guests, also when one side breaks
 	@scripts/check-migrate
+
+check-qemu: setup ## what QEMU does with dirty pages, on each way to track them
+	@scripts/check-qemu
 
 clean: ## remove what was built, keep the kernels' objects
 	rm -rf $(O)/selftests $(O)/bench-vm $(O)/headers $(O)/initramfs-* \

@@ -13,6 +13,8 @@ bench-check BENCH.JSON           TAP: is everything there?
 bench-compare A.JSON B.JSON      two machines, or two commits
 migrate LINES OUT KEY=VALUE...   migrate.json from bench/migrate's lines
 migrate-text MIGRATE.JSON        tables and targets for a terminal
+qemu LINES OUT KEY=VALUE...      migrate-qemu.json from bench/migrate/qemu's lines
+qemu-text MIGRATE-QEMU.JSON      tables for a terminal
 """
 import json
 import sys
@@ -20,6 +22,7 @@ import sys
 import benchdata
 import migratedata
 import page
+import qemudata
 import resetdata
 import rundata
 import table
@@ -69,6 +72,8 @@ def main():
                 "reset-text": lambda path: print(resetdata.text(rundata.load(path))),
                 "migrate": migratedata.collect,
                 "migrate-text": lambda path: print(migratedata.text(rundata.load(path))),
+                "qemu": qemudata.collect,
+                "qemu-text": lambda path: print(qemudata.text(rundata.load(path))),
                 "table": lambda path: print(table.text(rundata.load(path)))}
     if len(sys.argv) < 3 or sys.argv[1] not in commands:
         raise SystemExit(__doc__)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The tests, as TAP: a guest goes through all that QEMU can do with dirty
+pages, in each mode.  No test depends on how fast something is."""
+import time
+
+import machine
+import migrate
+from machine import Failure, Guest, Machine, Qmp
+
+# A small guest, and yet one that fills rings
+VCPUS = 2
+MEMORY = 32
+HOT = 3072
+RATE = 50
+
+
+def dirty_rate(source, mode):
+    """calc-dirty-rate, which is a reader of the rings of its own."""
+    source.qmp("calc-dirty-rate", **{
+        "calc-time": 1, "mode": "dirty-bitmap" if mode == "bitmap" else "dirty-ring"})
+    source.wait("the dirty rate is measured",
+                lambda: source.qmp("query-dirty-rate")["status"] == "measured")
+    found = source.qmp("query-dirty-rate")
+    source.goes_on()
+    if found["dirty-rate"] <= 0:
+        raise Failure(f"a guest that dirties pages all the time: {found}")
+    each = [v["dirty-rate"] for v in found.get("vcpu-dirty-rate", [])]
+    if mode != "bitmap" and len(each) != VCPUS:
+        raise Failure(f"not of each vCPU: {found}")
+    return f"{found['dirty-rate']} MB/s" + (f", vCPUs {each}" if each else "")
+
+
+def dirty_limit(source):
+    """set-vcpu-dirty-limit: vCPUs sleep at exits for a full ring, each drains
+    its own ring only, and nobody else drains any."""
+    before = source.rate(0.5)
+    source.qmp("set-vcpu-dirty-limit", **{"dirty-rate": 1})
+    try:
+        # It measures for a second, and adjusts once a second
+        during = [source.rate(1) for _ in range(3)]
+        limits = source.qmp("query-vcpu-dirty-limit")
+        source.goes_on()
+    finally:
+        source.qmp("cancel-vcpu-dirty-limit")
+    source.goes_on()
+    after = source.rate(0.5)
+    if len(limits) != VCPUS or any(v["limit-rate"] != 1 for v in limits):
+        raise Failure(f"the limits are {limits}")
+    return (f"{before:.0f} stamps/s, limited {', '.join(f'{d:.0f}' for d in during)}, "
+            f"then {after:.0f}; measured {[v['current-rate'] for v in limits]} MB/s")
+
+
+def cancel(source):
+    """A migration is given up half-way; the guest goes on where it is."""
+    target = migrate.receiver(source)
+    try:
+        # So slow that it cannot be done by then
+        migrate.begin(source, target, bandwidth=1 << 20)
+        source.wait("the migration begins", lambda: migrate.status(source, "active"))
+        time.sleep(0.5)
+        source.qmp("migrate_cancel")
+        source.wait("the migration is cancelled", lambda: migrate.status(source, "cancelled"))
+        source.expect_stop = False
+        source.goes_on()
+    finally:
+        target.end()
+    return ""
+
+
+def judge(cell, bad):
+    if cell["unequal"]:
+        raise Failure(f"{len(cell['unequal'])} pages differ, the first: "
+                      f"{cell['unequal'][:8]}")
+    if bad:
+        raise Failure(f"the guest finds {bad} pages wrong")
+    if cell["pool"]["overflows"]:
+        raise Failure(f"{cell['pool']['overflows']} marks lost to OVERFLOW")
+    return (f"{cell['total_ms']} ms, down {cell['downtime_ms']} ms, {cell['pages']} pages, "
+            f"{cell['syncs']} syncs, {cell['full_exits']} ring-full exits, "
+            f"{cell['pool']['pushed']} through the pool")
+
+
+class Journey:
+    """One guest's way through several QEMUs."""
+
+    def __init__(self, mode):
+        self.mode = mode
+        migrate.set_mode(mode)
+        self.machine = None
+        self.others = []
+
+    def boot(self):
+        self.machine = Machine(Guest(VCPUS, "skewed", HOT, RATE, MEMORY),
+                               migrate.ring_of(self.mode))
+        self.machine.start()
+        return f"{self.machine.rate(0.5):.0f} stamps/s"
+
+    def move(self):
+        target = migrate.receiver(self.machine)
+        self.others.append(target)
+        cell = migrate.migrate(self.machine, target)
+        self.others.remove(target)
+        self.machine.end()
+        self.machine = target
+        pushed = cell["pool"]["pushed"]
+        if bool(pushed) != (self.mode not in migrate.BASELINES):
+            raise Failure(f"{pushed} pages went through the pool")
+        return judge(cell, migrate.resume(target))
+
+    def end(self):
+        for m in [self.machine] + self.others:
+            if m:
+                m.end()
+
+
+def names(mode):
+    """The tests of a mode, in their order."""
+    return [n for n in ("boot", "dirty_rate", "vcpu_dirty_limit", "cancel", "migrate",
+                        "migrate back") if n != "vcpu_dirty_limit" or mode != "bitmap"]
+
+
+def journey(mode):
+    """[(test, why it failed or None, note)], to the first that failed."""
+    way = Journey(mode)
+    steps = {"boot": way.boot, "migrate": way.move, "migrate back": way.move,
+             "dirty_rate": lambda: dirty_rate(way.machine, mode),
+             "vcpu_dirty_limit": lambda: dirty_limit(way.machine),
+             "cancel": lambda: cancel(way.machine)}
+    done = []
+    try:
+        for name in names(mode):
+            try:
+                done.append((name, None, steps[name]()))
+            except (Failure, Qmp) as e:
+                done.append((name, str(e), ""))
+                break
+        return done
+    finally:
+        way.end()
+
+
+def loss_is_found():
+    """Would these tests notice a lost page?  One is written behind KVM's back
+    at the source, another is made stale at the destination."""
+    migrate.set_mode("per-vcpu")
+    machines = []
+    try:
+        source = Machine(Guest(VCPUS, "uniform", HOT, RATE, MEMORY), migrate.RING)
+        machines.append(source)
+        source.start()
+        target = migrate.receiver(source)
+        machines.append(target)
+        lost = machine.UNUSED
+
+        def behind_the_back():
+            source.memory[lost * machine.PAGE] ^= 0xff
+
+        cell = migrate.migrate(source, target, behind_the_back)
+        if cell["unequal"] != [lost]:
+            raise Failure(f"page {lost} was changed, {cell['unequal']} differ")
+        vcpu = target.vcpus()[0]
+        stale = vcpu.first + vcpu.pages - 1
+        target.memory[stale * machine.PAGE + 8] ^= 0xff
+        bad = migrate.resume(target)
+        if bad != 1:
+            raise Failure(f"the guest finds {bad} pages wrong, not 1")
+        return [("found", None, "by the comparison and by the guest")]
+    finally:
+        for m in machines:
+            m.end()
+
+
+LOSS = "a lost page is found"
+
+
+def run(lines, options):
+    """Leaves a line for each mode, and one for the test of the tests."""
+    for mode in [LOSS] + options.modes:
+        if lines.find(mode=mode):
+            continue
+        start = time.monotonic()
+        try:
+            done, faults = options.attempt(mode, options.repeats,
+                                           *((loss_is_found,) if mode == LOSS else (journey, mode)))
+        except Failure as e:
+            done, faults = [("the guest lives", str(e), "")], options.repeats
+        bad = [f"{name}: {why}" for name, why, _ in done if why]
+        print(f"{mode}: {'; '.join(bad) or 'passed'}, {time.monotonic() - start:.0f} s", flush=True)
+        lines.add(mode=mode, tests=done, faults=faults)
+    return all(not why for item in lines.items for _, why, _ in item["tests"])
+
+
+def tap(lines, options):
+    """One test each; what is missing did not run."""
+    out = []
+    for mode in [LOSS] + options.modes:
+        tests = ["found"] if mode == LOSS else names(mode)
+        item = lines.find(mode=mode)
+        results = {name: (why, note) for name, why, note in item[0]["tests"]} if item else {}
+        for name in tests + [n for n in results if n not in tests]:
+            why, note = results.get(name, ("did not run", ""))
+            note = (why or note).replace("\n", " ")
+            out.append(f"{'not ok' if why else 'ok'} {len(out) + 1} {mode}: {name}"
+                       f"{' # ' + note if note else ''}")
+    print("\n".join(["TAP version 13", f"1..{len(out)}"] + out))
+    return all(line.startswith("ok") for line in out)

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A QEMU process with our guest in it: its QMP socket and its memory.
+
+The guest's memory is a file on tmpfs that QEMU maps shared.  So it can be read
+and compared without QEMU's help, and nothing here disturbs the vCPUs.
+"""
+import json
+import mmap
+import os
+import re
+import select
+import socket
+import struct
+import subprocess
+import time
+
+QEMU = "/usr/bin/qemu-system-x86_64"
+PAGE = 4096
+MIB = 1 << 20
+
+# ../guest/params.h
+PARAMS = 0x20000
+CHECK = PARAMS + 24
+VCPU = PARAMS + 64
+VCPU_SIZE = 128
+WORKLOADS = {"idle": 0, "uniform": 1, "skewed": 2, "bursty": 3}
+NOT_STARTED, FILLING, RUNNING, CHECKING, STOPPED = range(5)
+
+# A page that nobody uses, below the parameters
+UNUSED = 0x18
+
+
+class Failure(Exception):
+    """Something of what is tested is wrong."""
+
+
+class EmulatorFault(Exception):
+    """The emulated CPU broke the guest: nobody's fault here, to be repeated."""
+
+
+class Hung(Exception):
+    """A process that cannot even be killed: a CPU of the VM is stuck."""
+
+
+class Qmp(Exception):
+    """QEMU refused a command."""
+
+
+class Vcpu:
+    """What the guest tells of one vCPU."""
+
+    def __init__(self, raw):
+        words = struct.unpack("<32I", raw)
+        self.first, self.pages, self.hot, self.table = words[:4]
+        (self.state, self.stamps, self.seq, _, _, self.checked, self.checks,
+         self.bad, self.bad_page) = words[16:25]
+
+
+class Guest:
+    """What the guest is to do.  All vCPUs together stamp HOT pages again and
+    again, RATE times as fast as guest_setup() has it."""
+
+    def __init__(self, vcpus, workload, hot, rate, memory=64, seed=1):
+        self.vcpus = vcpus
+        self.workload = workload
+        self.hot = hot
+        self.rate = rate
+        self.memory = memory
+        self.seed = seed
+
+    def line(self):
+        return (f"vcpus={self.vcpus} memory={self.memory} "
+                f"hot={self.hot // self.vcpus} workload={WORKLOADS[self.workload]} "
+                f"rate={self.rate} seed={self.seed}")
+
+
+class Machine:
+    """A QEMU process."""
+    number = 0
+
+    def __init__(self, guest, ring=0, incoming=None):
+        """RING entries a ring, or the bitmap."""
+        Machine.number += 1
+        self.name = f"qemu{Machine.number}"
+        self.guest = guest
+        self.ring = ring
+        self.incoming = incoming
+        self.events = []
+        self.expect_stop = False
+        base = f"/tmp/{self.name}"
+        self.ram_path = base + ".ram"
+        self.log_path = base + ".log"
+        accel = "kvm" + (f",dirty-ring-size={ring}" if ring else "")
+        # No SMM: QEMU's own emulation of SVM, below, cannot do it
+        self.command = [
+            QEMU, "-nodefaults", "-no-user-config", "-display", "none",
+            "-accel", accel, "-cpu", "host", "-smp", str(guest.vcpus),
+            "-machine", "pc,smm=off,vmport=off,memory-backend=ram",
+            "-object", f"memory-backend-file,id=ram,size={guest.memory}M,"
+                       f"mem-path={self.ram_path},share=on",
+            "-m", f"{guest.memory}M", "-kernel", "/tmp/out/guest.elf",
+            "-append", guest.line(), "-qmp", f"unix:{base}.qmp,server=on,wait=off",
+            "-S", "-no-reboot", "-action", "shutdown=pause"]
+        if incoming:
+            self.command += ["-incoming", f"unix:{incoming}"]
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log)
+        self.buffer = b""
+        self.memory = None
+        self.socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._connect(base + ".qmp")
+            with open(self.ram_path, "r+b") as f:
+                self.memory = mmap.mmap(f.fileno(), guest.memory * MIB)
+        except BaseException:
+            self.end()
+            raise
+
+    # -- QMP
+    def _connect(self, path, limit=60):
+        end = time.monotonic() + limit
+        while True:
+            try:
+                self.socket.connect(path)
+                break
+            except OSError:
+                self._alive()
+                if time.monotonic() > end:
+                    raise Failure(f"{self.name}: QEMU did not start within {limit} s") from None
+                time.sleep(0.02)
+        self._line(limit)
+        self.qmp("qmp_capabilities")
+        self.qmp("migrate-set-capabilities",
+                 capabilities=[{"capability": "events", "state": True}])
+
+    def _alive(self):
+        if self.process.poll() is not None:
+            with open(self.log_path, encoding="utf-8", errors="replace") as f:
+                said = f.read()[-400:].strip()
+            raise Failure(f"{self.name}: QEMU ended with {self.process.returncode}: {said}")
+
+    def _gone(self):
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            pass
+        self._alive()
+        raise Failure(f"{self.name}: QEMU closed its QMP socket")
+
+    def _line(self, limit):
+        """The next message; None if there is none within LIMIT seconds."""
+        end = time.monotonic() + limit
+        while b"\n" not in self.buffer:
+            ready, _, _ = select.select([self.socket], [], [], max(end - time.monotonic(), 0))
+            if not ready:
+                return None
+            try:
+                more = self.socket.recv(65536)
+            except OSError:
+                more = b""
+            if not more:
+                self._gone()
+            self.buffer += more
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return json.loads(line)
+
+    def _event(self, message):
+        at = message["timestamp"]
+        self.events.append((message["event"], message.get("data", {}),
+                            at["seconds"] + at["microseconds"] / 1e6))
+        if message["event"] == "SHUTDOWN" and message["data"].get("guest"):
+            raise EmulatorFault(f"{self.name}: the guest shut down")
+        if message["event"] == "STOP" and not self.expect_stop:
+            raise EmulatorFault(f"{self.name}: KVM stopped the guest")
+
+    def qmp(self, name, limit=60, **arguments):
+        request = json.dumps({"execute": name, "arguments": arguments})
+        try:
+            self.socket.sendall(request.encode() + b"\n")
+        except OSError:
+            self._gone()
+        end = time.monotonic() + limit
+        while True:
+            message = self._line(end - time.monotonic())
+            if message is None:
+                self.hang(f"no answer to {name} within {limit} s")
+            if "event" in message:
+                self._event(message)
+            elif "error" in message:
+                raise Qmp(f"{name}: {message['error']['desc']}")
+            else:
+                return message["return"]
+
+    def poll(self, limit=0.0):
+        """Take in events, for LIMIT seconds at most until the first."""
+        message = self._line(limit)
+        while message is not None:
+            self._event(message)
+            message = self._line(0)
+
+    def event(self, name, **data):
+        """When was there such an event?  None if there was not."""
+        for what, with_, at in self.events:
+            if what == name and all(with_.get(k) == v for k, v in data.items()):
+                return at
+        return None
+
+    def wait(self, what, done, limit=60, must=True):
+        """Until DONE() is something.  It is asked often."""
+        end = time.monotonic() + limit
+        while True:
+            found = done()
+            if found:
+                return found
+            if time.monotonic() > end:
+                if not must:
+                    return None
+                self.hang(f"{what}: not within {limit} s")
+            self.poll(0.01)
+
+    def hang(self, what):
+        """Is it the emulator's fault?  It then runs the guest with the registers
+        of the kernel below, whose addresses are beyond the guest's memory."""
+        registers = ""
+        if not what.startswith("no answer"):
+            try:
+                registers = self.human("info registers -a", limit=10)
+            except Failure as e:
+                what += f"; {e}"
+        at = re.findall(r"[RE]IP=([0-9a-f]+)", registers)
+        if any(int(a, 16) >= self.guest.memory * MIB for a in at):
+            raise EmulatorFault(f"{self.name}: {what}, vCPUs at {' '.join(at)}")
+        raise Failure(f"{self.name}: {what}" + (f" (vCPUs at {' '.join(at)})" if at else ""))
+
+    def human(self, line, limit=60):
+        return self.qmp("human-monitor-command", limit, **{"command-line": line})
+
+    # -- the guest
+    def vcpus(self):
+        at = VCPU
+        out = []
+        for _ in range(self.guest.vcpus):
+            out.append(Vcpu(self.memory[at:at + VCPU_SIZE]))
+            at += VCPU_SIZE
+        return out
+
+    def stamps(self):
+        return sum(v.stamps for v in self.vcpus())
+
+    def run(self):
+        """Let the guest run."""
+        # Its loops would take the processors from the threads that migrate
+        for vcpu in self.qmp("query-cpus-fast"):
+            os.setpriority(os.PRIO_PROCESS, vcpu["thread-id"], 10)
+        self.qmp("cont")
+
+    def start(self):
+        """From power-on until each vCPU has filled its pages."""
+        self.run()
+        self.wait("the guest starts and fills its memory",
+                  lambda: all(v.state == RUNNING and v.stamps for v in self.vcpus()))
+
+    def goes_on(self):
+        """Each vCPU stamps again."""
+        before = [v.stamps for v in self.vcpus()]
+        self.wait("each vCPU goes on",
+                  lambda: all(v.stamps != b for v, b in zip(self.vcpus(), before)))
+
+    def self_check(self):
+        """Have the guest check all of its pages; returns how many are wrong."""
+        asked = struct.unpack("<I", self.memory[CHECK:CHECK + 4])[0] + 1
+        before = sum(v.bad for v in self.vcpus())
+        self.memory[CHECK:CHECK + 4] = struct.pack("<I", asked)
+        self.wait("the guest checks its memory",
+                  lambda: all(v.checked == asked for v in self.vcpus()))
+        return sum(v.bad for v in self.vcpus()) - before
+
+    def rate(self, seconds):
+        """Stamps per second, all vCPUs together."""
+        stamps, at = self.stamps(), time.monotonic()
+        self.poll(0)
+        time.sleep(seconds)
+        self.poll(0)
+        return (self.stamps() - stamps) / (time.monotonic() - at)
+
+    def pool_stats(self):
+        """KVM's counters of the pool, by QEMU's own query."""
+        found = {}
+        for provider in self.qmp("query-stats", target="vm"):
+            for stat in provider["stats"]:
+                if stat["name"].startswith("dirty_pool_"):
+                    found[stat["name"][len("dirty_pool_"):]] = stat["value"]
+        return found
+
+    def end(self):
+        """Quit, or be killed."""
+        self.expect_stop = True
+        if self.process.poll() is None:
+            try:
+                self.socket.sendall(b'{"execute": "quit"}\n')
+                self.process.wait(10)
+            except (OSError, subprocess.TimeoutExpired):
+                self.process.kill()
+                try:
+                    self.process.wait(30)
+                except subprocess.TimeoutExpired:
+                    raise Hung(f"{self.name} cannot be killed") from None
+        self.socket.close()
+        if self.memory:
+            self.memory.close()
+        for path in (self.ram_path, self.incoming):
+            if path and os.path.exists(path):
+                os.unlink(path)
+
+
+def unequal_pages(a, b):
+    """The pages in which the memories of two machines differ."""
+    out = []
+    for start in range(0, len(a.memory), MIB):
+        if a.memory[start:start + MIB] == b.memory[start:start + MIB]:
+            continue
+        for at in range(start, start + MIB, PAGE):
+            if a.memory[at:at + PAGE] != b.memory[at:at + PAGE]:
+                out.append(at // PAGE)
+    return out

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Ways to track dirty pages, and one live migration with its figures."""
+import os
+import time
+
+import machine
+from machine import Failure, Machine
+
+KVM = "/sys/module/kvm/parameters/"
+TRACING = "/sys/kernel/tracing/"
+BASELINES = ("bitmap", "per-vcpu")
+# Entries of a ring: the least that QEMU takes, so that they fill at this speed
+RING = 1024
+# What the network would give, and how long the guest may stand still
+BANDWIDTH = 32 << 20
+DOWNTIME_MS = 500
+# After so many seconds without an end, any downtime will do
+PATIENCE = 30
+LIMIT = 120
+
+
+def write(path, text):
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+
+
+def set_mode(mode):
+    """For the QEMUs that are started from now on."""
+    if mode in BASELINES:
+        if os.path.exists(KVM + "dirty_ring_pool"):
+            write(KVM + "dirty_ring_pool", "0")
+        return
+    write(KVM + "dirty_ring_policy", mode)
+    write(KVM + "dirty_ring_pool", "1")
+
+
+def ring_of(mode):
+    return 0 if mode == "bitmap" else RING
+
+
+class Exits:
+    """Exits for a full ring, by KVM's own tracepoint."""
+    EVENT = TRACING + "events/kvm/kvm_dirty_ring_exit/enable"
+
+    def __init__(self, vcpus):
+        self.vcpus = vcpus
+        write(TRACING + "trace", "")
+        write(self.EVENT, "1")
+
+    def end(self):
+        """How many there were, for each vCPU."""
+        write(self.EVENT, "0")
+        count = [0] * self.vcpus
+        with open(TRACING + "trace", encoding="ascii", errors="replace") as f:
+            for line in f:
+                if "kvm_dirty_ring_exit:" in line:
+                    count[int(line.rsplit("vcpu", 1)[1].split()[0])] += 1
+        return count
+
+
+def receiver(source):
+    """A QEMU that waits for what SOURCE sends."""
+    return Machine(source.guest, source.ring,
+                   incoming=f"/tmp/incoming{Machine.number + 1}")
+
+
+def begin(source, target, bandwidth=BANDWIDTH, downtime=DOWNTIME_MS):
+    source.qmp("migrate-set-parameters",
+               **{"max-bandwidth": bandwidth, "downtime-limit": downtime})
+    source.expect_stop = True
+    source.poll(0)
+    source.events.clear()
+    source.qmp("migrate", uri="unix:" + target.incoming)
+
+
+def status(source, *wanted):
+    """Has SOURCE's migration come to one of these states?"""
+    for state in wanted:
+        if source.event("MIGRATION", status=state):
+            return state
+    return None
+
+
+def migrate(source, target, meddle=None):
+    """One live migration; returns its figures.  The guest is left stopped on
+    both sides.  MEDDLE() is called once, after the first pass."""
+    exits = Exits(source.guest.vcpus)
+    pool = source.pool_stats()
+    stamps, start = source.stamps(), time.time()
+    begin(source, target)
+
+    ends = ("completed", "failed", "cancelled")
+    if meddle:
+        source.wait("the first pass", lambda: source.event("MIGRATION_PASS", **{"pass": 2})
+                    or status(source, *ends), LIMIT)
+        meddle()
+    ended = source.wait("the migration ends", lambda: status(source, *ends), PATIENCE, False)
+    if not ended:
+        source.qmp("migrate-set-parameters", **{"downtime-limit": LIMIT * 1000})
+        ended = source.wait("the migration ends", lambda: status(source, *ends), LIMIT)
+    if ended != "completed":
+        raise Failure(f"the migration {ended}: "
+                      f"{source.qmp('query-migrate').get('error-desc', 'no reason given')}")
+    target.wait("the other side is done", lambda: status(target, "completed", "failed"))
+    if status(target, "failed"):
+        raise Failure("the other side failed")
+
+    info = source.qmp("query-migrate")
+    # What overflowed before counts, too
+    pool["overflows"] = 0
+    ram = info["ram"]
+    stopped = source.event("STOP")
+    full = exits.end()
+    return {
+        "total_ms": info["total-time"],
+        "downtime_ms": info["downtime"],
+        "pages": ram["normal"] + ram["duplicate"],
+        "zero_pages": ram["duplicate"],
+        "bytes": ram["transferred"],
+        "syncs": ram["dirty-sync-count"],
+        "forced": source.event("MIGRATION", status="completed") - start > PATIENCE,
+        "full_exits": sum(full),
+        "full_exits_vcpu": full,
+        "stamps": source.stamps() - stamps,
+        "stamps_per_s": (source.stamps() - stamps) / max(stopped - start, 1e-3),
+        "pool": {k: v - pool[k] for k, v in source.pool_stats().items()},
+        "unequal": machine.unequal_pages(source, target),
+    }
+
+
+def resume(target):
+    """Let the guest go on at the other side; returns the pages that it finds
+    wrong itself."""
+    target.run()
+    target.goes_on()
+    return target.self_check()
