@@ -6,7 +6,7 @@ LINUX    ?=
 export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS OUT
 
 # In the order in which they find most in least time
-PARTS := static harness bench-user vm bench migrate qemu
+PARTS := static harness bench-user vm pml mutants-vm bench migrate qemu
 
 .PHONY: help setup kernel run bench bench-compare migrate migrate-qemu vm series check
 .PHONY: $(PARTS:%=check-%) clean distclean
@@ -24,7 +24,7 @@ help: ## list these commands
 	@echo "  POLICIES=\"...\"  VCPUS=\"...\"  WORKLOADS=\"...\"  RUNS=N   narrow or repeat 'run', 'migrate',"
 	@echo "                  'migrate-qemu'"
 	@echo "  OUT=NAME        keep the figures of 'bench' under this name"
-	@echo "  CASES=REGEX     some cases of 'check-vm'"
+	@echo "  CASES=REGEX     some cases of 'check-vm' or 'check-pml'"
 
 setup: ## install what is missing from Debian 12
 	@scripts/setup
@@ -63,6 +63,9 @@ check-static: setup ## checkpatch, sparse, kernel-doc, W=1, shellcheck
 
 check-vm: setup ## the selftests, in a VM
 	@scripts/check-vm
+
+check-pml: setup ## the same on an emulated CPU with a page modification log
+	@scripts/check-pml
 
 check-mutants-vm: setup ## the kernel part broken on purpose: do the selftests find it?
 	@scripts/check-mutants-vm

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Test cases that run in VMs: sourced, after lib.sh, by the parts of the check
+# that boot one.
+#
+# A case is a line of a list, with tabs between: name; seconds it may take;
+# policy under which every VM with a dirty ring gets a pool ("-": as upstream);
+# command.
+
+# case_job LIST: print the job that runs them
+case_job() {
+	printf "TROUBLE='%s'\nBOCHS_LOG='%s'\n" "$KERNEL_TROUBLE" "$BOCHS_LOG"
+	cat << 'END'
+param=/sys/module/kvm/parameters
+module=$(ls /lib/modules/*random*.ko 2> /dev/null | head -1)
+
+# The policy module comes and goes, and serves a whole run of the test
+policy_module() {
+	[ -n "$module" ] || { echo "no policy module was built"; return 1; }
+	insmod "$module" || return 1
+	dirty_pool_test -p random || return 1
+	rmmod "$(basename "$module" .ko)" || return 1
+	insmod "$module" && rmmod "$(basename "$module" .ko)"
+}
+
+# module_is MODULE NAME=VALUE...: what the module was loaded with, or found
+module_is() {
+	local dir=/sys/module/$1/parameters wrong=0 p
+
+	shift
+	for p; do
+		value=$(cat "$dir/${p%=*}")
+		echo "$dir/${p%=*}: $value"
+		[ "$value" = "${p#*=}" ] || wrong=1
+	done
+	return $wrong
+}
+
+if [ "$1" = case ]; then
+	shift
+	"$@"
+	exit
+fi
+
+pool() {
+	if [ "$1" = - ]; then
+		[ ! -e $param/dirty_ring_pool ] || echo 0 > $param/dirty_ring_pool
+	else
+		echo "$1" > $param/dirty_ring_policy && echo 1 > $param/dirty_ring_pool
+	fi
+}
+
+centi() { read -r a b < /proc/uptime; echo "${a%.*}${a#*.}"; }
+
+# Whose virtualization this is.  QEMU's emulation of SVM shuts a guest down once
+# in a long while, see dirty_pool_test.c: a test that says so is run again then,
+# twice at most
+repeats=0
+look=cat
+if ! dmesg | grep -q 'Hypervisor detected: KVM'; then
+	if grep -qw svm /proc/cpuinfo; then
+		repeats=2
+	else
+		look=without_bochs
+	fi
+fi
+without_bochs() { awk "$BOCHS_LOG"; }
+again() {
+	[ "$rc" != 0 ] && [ "$tries" -lt "$repeats" ] &&
+		grep -q 'exit_reason=SHUTDOWN' "$log" && tries=$((tries + 1))
+}
+
+# Where logs do not reach the host, more of them is shown, and that a case goes
+# on: that the VM is silent tells that it hangs
+lines=15
+shown=
+if ! grep -q ' /out 9p ' /proc/mounts; then
+	lines=100
+	shown=/tmp/shown
+	mkfifo $shown
+fi
+
+run() {
+	: > "$log"
+	if [ -n "$shown" ]; then
+		sed -n -E 's/^ *((not )?ok )/#   &/p' < $shown &
+		tail -f "$log" > $shown &
+		tail=$!
+	fi
+	# shellcheck disable=SC2086
+	timeout -s KILL "$limit" sh /job case $command > "$log" 2>&1 < /dev/null
+	rc=$?
+	[ -z "$shown" ] || kill $tail
+}
+
+dmesg -c > /dev/null
+while IFS='	' read -r name limit policy command; do
+	log=/out/$(echo "$name" | tr / -).log
+	echo "case $name" > /dev/kmsg
+	echo "# start $name"
+	t=$(centi)
+	tries=0
+	if pool "$policy" > "$log" 2>&1; then
+		run
+		while again; do
+			run
+		done
+	else
+		rc=1
+	fi
+	t=$(($(centi) - t))
+	took="$((t / 100)).$((t / 10 % 10)) s"
+	ok=$(grep -cE '^ *ok ' "$log")
+	bad=$(grep -E '^ *not ok ' "$log" | grep -cvE '# *(TODO|XFAIL)')
+	[ "$ok" = 0 ] || took="$ok tests, $took"
+	[ "$tries" = 0 ] || took="$took, the emulator broke the guest $tries times"
+	why=
+	case $rc in
+	0)	[ "$bad" = 0 ] || why="$bad tests failed" ;;
+	4)	;;
+	137)	why="killed, it may take $limit s" ;;
+	*)	why="exit code $rc" ;;
+	esac
+	trouble=$(dmesg -c | $look | grep -E -m 1 "$TROUBLE")
+	[ -z "$trouble" ] || why="kernel log: $trouble"
+	if [ -n "$why" ]; then
+		echo "not ok $name # $took: $why"
+		grep -E '^ *not ok ' "$log" | head -10 | sed 's/^/#   /'
+		tail -n $lines "$log" | sed 's/^/#   /'
+	elif [ $rc = 4 ]; then
+		echo "ok $name # SKIP $(tail -n 1 "$log")"
+	else
+		echo "ok $name # $took"
+	fi
+done << 'CASES'
+END
+	cat "$1"
+	echo CASES
+}
+
+# run_cases NAME LIST BOOTS VM-OPTION...: run them in a VM, leave what came of
+# each in build/NAME.result.  A case that takes the VM down fails; the ones
+# after it get a new VM, up to BOOTS of them.
+run_cases() {
+	local name=$1 list=$2 boots=$3 result=$O/$1.result left=$O/$1.left job=$O/$1.job
+	local boot log rc running case
+
+	shift 3
+	: > "$result"
+	cp "$list" "$left"
+	for (( boot = 1; boot <= boots; boot++ )); do
+		(( boot == 1 )) ||
+			say "$name: boot again for the $(wc -l < "$left") cases that are left"
+		rc=0
+		log=$LOG/vm-$name-$boot
+		case_job "$left" > "$job"
+		scripts/vm --name "$name-$boot" --job "$job" "$@" || rc=$?
+		tr -d '\r' < "$log.output" | grep -E '^(ok|not ok) ' >> "$result" || true
+		(( rc == 124 )) || break
+		running=$(sed -n 's/^# start //p' "$log.output" | tr -d '\r' | tail -1)
+		[[ -n $running ]] || break
+		grep -qE "^(not )?ok $running " "$result" ||
+			printf 'not ok %s # it took the VM down\n' "$running" >> "$result"
+		awk -F'\t' 'NR == FNR { sub(/^not /, ""); split($0, w, " "); done[w[2]] = 1; next }
+			    !($1 in done)' FS='\t' "$result" "$list" > "$left"
+		[[ -s $left ]] || break
+	done
+	while IFS=$'\t' read -r case _; do
+		grep -qE "^(not )?ok $case " "$result" ||
+			printf 'not ok %s # did not run\n' "$case" >> "$result"
+	done < "$list"
+	if (( rc == 125 )) && ! grep -q 'kernel log:' "$result"; then
+		printf 'not ok kernel-log/%s # warnings outside of any case: %s\n' \
+			"$name" "$log.console" >> "$result"
+	fi
+}
+
+# report_cases PART STARTED RESULT...: leave them as TAP, count them; fails if
+# one of them did
+report_cases() {
+	local part=$1 started=$2 tap=$REPORT/$1.tap
+
+	shift 2
+	mkdir -p "$REPORT"
+	{
+		printf 'TAP version 13\n1..%d\n' "$(cat "$@" | wc -l)"
+		cat "$@" | awk '{ n = $1 == "not" ? 2 : 1; $n = $n " " NR; print }'
+	} > "$tap"
+	cat "$@" | grep '^not ok' >&2 || true
+	count "$part" "$(grep -c '^ok .*# [^S]' "$tap" || true)" \
+		"$(grep -c '^not ok' "$tap" || true)" "$(grep -c '^ok .*# SKIP' "$tap" || true)" \
+		"$started"
+	say "           $tap"
+	! grep -q '^not ok' "$tap"
+}
