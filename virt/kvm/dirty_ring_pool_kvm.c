@@ -419,30 +419,44 @@ void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
 	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
 	struct kvm_dirty_pool_user *user = &vcpu->dirty_pool_user;
 	struct kvm_dirty_pool_claim claim;
-	u32 i = 0;
+	bool claimed = false;
+	u32 i;
 
-	while (i < nr) {
-		bool claimed;
+	for (i = 0; i < nr; i++) {
+		gfn_t gfn = gpa_to_gfn(gpas[i]);
+		struct kvm_memory_slot *memslot;
 
-		preempt_disable();
-		claimed = kvm_dirty_pool_claim(pool, user, 0, &claim);
-		while (claimed && i < nr && claim.room) {
-			gfn_t gfn = gpa_to_gfn(gpas[i++]);
-			struct kvm_memory_slot *memslot;
+		memslot = kvm_vcpu_gfn_to_memslot(vcpu, gfn);
+		if (!memslot || !kvm_slot_dirty_track_enabled(memslot))
+			continue;
 
-			memslot = kvm_vcpu_gfn_to_memslot(vcpu, gfn);
-			if (memslot && kvm_slot_dirty_track_enabled(memslot))
-				kvm_dirty_pool_push(&claim,
-						    memslot->as_id << 16 | memslot->id,
-						    gfn - memslot->base_gfn);
+		/*
+		 * Not before there is something to push: a reserve that was
+		 * claimed for nothing would stop the vCPU all the same.
+		 */
+		if (!claimed) {
+			preempt_disable();
+			claimed = kvm_dirty_pool_claim(pool, user, 0, &claim);
 		}
-		if (claimed)
-			kvm_dirty_pool_return(pool, user, &claim);
-		preempt_enable();
+		if (!claimed) {
+			preempt_enable();
+			/* Accounted as lost, unless there is room now. */
+			kvm_vcpu_mark_page_dirty(vcpu, gfn);
+			continue;
+		}
 
-		/* No room: this one is accounted as lost, unless there is now. */
-		if (!claimed)
-			kvm_vcpu_mark_page_dirty(vcpu, gpa_to_gfn(gpas[i++]));
+		kvm_dirty_pool_push(&claim, memslot->as_id << 16 | memslot->id,
+				    gfn - memslot->base_gfn);
+		if (!claim.room) {
+			kvm_dirty_pool_return(pool, user, &claim);
+			preempt_enable();
+			claimed = false;
+		}
+	}
+
+	if (claimed) {
+		kvm_dirty_pool_return(pool, user, &claim);
+		preempt_enable();
 	}
 }
 
