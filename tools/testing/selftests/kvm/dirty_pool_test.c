@@ -709,6 +709,9 @@ static uint32_t run_once(struct env *e, int i)
 	e->where[i] = "left the guest";
 	if (ret && errno == EINTR && e->hangs)
 		pause();
+	/* Stopped by a signal, in kick_vcpus(). */
+	if (ret && errno == EINTR && READ_ONCE(e->quit))
+		return 0;
 	TEST_ASSERT_VM_VCPU_IOCTL(!ret, KVM_RUN, ret, e->vm);
 
 	if (vcpu_dirty_ring_exit(vcpu)) {
@@ -2909,6 +2912,278 @@ static void test_race(int kind)
 }
 
 /*
+ * Tests: the page modification log of Intel's CPUs
+ *
+ * A page that is mapped, and whose Dirty bit a reset has cleared, is logged by
+ * the CPU.  Its entry is KVM's to see, and to push, when the vCPU leaves the
+ * guest: 512 of them at a time, if nothing else makes it leave.
+ */
+
+#define PML_ENTRIES	512
+
+static void need_pml(void)
+{
+	if (!host_cpu_is_intel || !get_kvm_intel_param_bool("pml"))
+		skip("no page modification log");
+}
+
+/* Map all pages, and have them logged from here on. */
+static void write_all(struct env *e)
+{
+	step("write all pages");
+	set_op(e, 0, OP_SEQUENTIAL);
+	set_writes(e, NR_PAGES);
+	while (run_once(e, 0))
+		drain(e);
+	check(e);
+}
+
+/* Out of the guest at once, by a signal, as VMMs do it. */
+static void kick_vcpus(struct env *e)
+{
+	int i;
+
+	WRITE_ONCE(e->quit, true);
+	wake_vcpus(e);
+	/* One that comes before KVM_RUN is lost. */
+	while (atomic_read(&e->running)) {
+		for (i = 0; i < e->nr_vcpus; i++)
+			pthread_kill(e->threads[i], SIGUSR2);
+		usleep(200);
+	}
+	join_vcpus(e);
+	WRITE_ONCE(e->quit, false);
+}
+
+/* What a stay of vCPU @i pushed, until it left for userspace. */
+static uint32_t run_and_count(struct env *e, int i, uint32_t *flags,
+			      uint64_t *claims)
+{
+	uint64_t pushed;
+
+	get_state(e);
+	pushed = e->st.pushed;
+	*claims = e->st.claims;
+	*flags = run_to_full(e, i);
+	get_state(e);
+	*claims = e->st.claims - *claims;
+	return e->st.pushed - pushed;
+}
+
+/* The host's tick takes a vCPU out of the guest early. */
+#define PML_TRIES	50
+
+/* With all rings parked, a full log has to fit a ring's reserve. */
+static void test_pml_full(int unused)
+{
+	uint32_t i, n, soft, flags, total, full = 0, tries = 0;
+	struct env e = {};
+	uint64_t claims;
+
+	need_pml();
+	env_init(&e, 2, 0);
+	soft = soft_limit(&e);
+	TEST_ASSERT(ring_entries - soft >= PML_ENTRIES,
+		    "A reserve of %u entries", ring_entries - soft);
+	write_all(&e);
+	set_op(&e, 1, OP_SEQUENTIAL);
+
+	while (full < 2) {
+		step("try %u: park all rings", tries);
+		TEST_ASSERT(tries++ < PML_TRIES, "The log was never full");
+		total = mark_all(&e);
+		for (i = 0; i < 2; i++) {
+			flags = run_once(&e, i);
+			TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_PARKED,
+				    "vCPU %u entered the guest, flags 0x%x", i,
+				    flags);
+		}
+
+		full = 0;
+		for (i = 0; i < 2; i++) {
+			step("try %u: vCPU %u", tries, i);
+			n = run_and_count(&e, i, &flags, &claims);
+			TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_EXHAUSTED &&
+				    e.st.reserve_claims,
+				    "Flags 0x%x after %u pages with no ring FREE",
+				    flags, n);
+			TEST_ASSERT(n && n <= PML_ENTRIES,
+				    "%u pages were pushed in one stay", n);
+			/* The reserve of its own ring is enough. */
+			TEST_ASSERT(claims <= n / 64 + 2,
+				    "%lu claims for %u pages", claims, n);
+			expect_gated(&e, i, "after it used the reserve");
+			total += n;
+			full += n == PML_ENTRIES;
+		}
+		for (i = 0, n = 0; i < 2; i++)
+			n += e.rings[i].used;
+		TEST_ASSERT(n == total, "The rings hold %u entries of %u", n,
+			    total);
+		check(&e);
+	}
+	env_fini(&e);
+}
+
+/*
+ * Less room below the soft limits of several rings than the log has entries,
+ * or just as much: more than one ring has, so that two are parked.
+ */
+static void pml_straddle(struct env *e, uint32_t room)
+{
+	uint32_t i, n, flags, soft, used, over, before, tries = 0;
+	uint64_t claims, parks;
+
+	soft = soft_limit(e);
+	do {
+		step("room for %u, try %u", room, tries);
+		TEST_ASSERT(tries++ < PML_TRIES, "The log was never full");
+		before = capacity(e) - room;
+		TEST_ASSERT(__vm_mark_dirty(e->vm, FIRST_SLOT, 0, before,
+					    NULL) == before,
+			    "Can't mark %u pages, errno %d", before, errno);
+		get_state(e);
+		parks = e->st.parks;
+		if (e->rings[0].state & KVM_DIRTY_RING_PARKED)
+			run_once(e, 0);
+
+		n = run_and_count(e, 0, &flags, &claims);
+		parks = e->st.parks - parks;
+		for (i = 0, used = 0, over = 0; i < e->st.nr_rings; i++) {
+			used += e->rings[i].used;
+			over += e->rings[i].used - min(soft, e->rings[i].used);
+		}
+		TEST_ASSERT(used == before + n, "The rings hold %u entries of %u",
+			    used, before + n);
+		TEST_ASSERT(over == n - min(n, room),
+			    "%u entries in reserves, %u pushed in room for %u",
+			    over, n, room);
+		if (n == PML_ENTRIES) {
+			TEST_ASSERT(rings_in_state(e, KVM_DIRTY_RING_PARKED) ==
+				    e->st.nr_rings && parks >= (room > soft ? 2 : 1),
+				    "%lu rings parked", parks);
+			TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) &&
+				    !(flags & KVM_DIRTY_RING_POOL_EXHAUSTED) == !over,
+				    "Flags 0x%x, %u entries in reserves", flags,
+				    over);
+			TEST_ASSERT(claims <= n / 64 + e->st.nr_rings + 1,
+				    "%lu claims for %u pages", claims, n);
+		}
+		check(e);
+	} while (n != PML_ENTRIES);
+}
+
+static void test_pml_straddle(int unused)
+{
+	struct env e = {};
+
+	need_pml();
+	env_init(&e, 4, 0);
+	write_all(&e);
+	pml_straddle(&e, PML_ENTRIES);
+	pml_straddle(&e, PML_ENTRIES - 1);
+	pml_straddle(&e, soft_limit(&e) + 1);
+	pml_straddle(&e, 65);
+	env_fini(&e);
+}
+
+/* A log may have pages of slots that are not logged: those take no room. */
+static void test_pml_not_logged(int unused)
+{
+	struct env e = {};
+	uint32_t flags;
+
+	need_pml();
+	env_init(&e, 2, 0);
+	write_all(&e);
+	vm_mem_region_set_flags(e.vm, FIRST_SLOT, 0);
+
+	step("park all rings");
+	while (__vm_mark_dirty(e.vm, FIRST_SLOT + 1, 0, 100, NULL) > 0)
+		;
+	flags = run_once(&e, 0);
+	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_PARKED, "Flags 0x%x", flags);
+
+	step("write pages that are not logged");
+	set_writes(&e, slot_pages[0]);
+	flags = run_once(&e, 0);
+	get_state(&e);
+	TEST_ASSERT(!flags && !e.st.reserve_claims,
+		    "A vCPU that dirtied nothing was stopped, flags 0x%x, %llu reserve claims",
+		    flags, e.st.reserve_claims);
+	drain(&e);
+	env_free(&e);
+}
+
+/* A VMM that harvests kicks the vCPUs, for the log to arrive in the rings. */
+static void test_pml_kick(int unused)
+{
+	uint32_t i, round, rounds = scale(40, 12);
+	struct env e = {};
+
+	need_pml();
+	/* Rings that vCPUs do not fill: nothing but kicks makes them leave. */
+	env_init_entries(&e, 2, 0, 4 * ring_entries);
+	write_all(&e);
+	TEST_ASSERT(soft_limit(&e) > NR_PAGES, "Rings of %u entries",
+		    soft_limit(&e));
+
+	for (round = 0; round < rounds; round++) {
+		step("round %u", round);
+		set_writes(&e, UINT_MAX);
+		start_vcpus(&e);
+		for (i = 0; i < host_random(&e, 4); i++)
+			harvest_some(&e);
+		usleep(host_random(&e, 1000));
+		if (round % 2) {
+			/* Parked rings kick their vCPUs. */
+			WRITE_ONCE(e.quit, true);
+			while (atomic_read(&e.running) &&
+			       __vm_mark_dirty(e.vm, FIRST_SLOT, 0, 500, NULL) > 0)
+				;
+		}
+		kick_vcpus(&e);
+		check(&e);
+	}
+	TEST_ASSERT(e.parked[0] + e.parked[1], "No parked ring kicked a vCPU");
+	env_fini(&e);
+}
+
+static bool used_reserve(struct env *e, uint64_t claims)
+{
+	get_state(e);
+	return e->st.reserve_claims > claims;
+}
+
+/* The last log of a vCPU may find all rings parked. */
+static void test_pml_stop(int unused)
+{
+	uint32_t round, rounds = scale(60, 20);
+	struct env e = {};
+	uint64_t claims;
+
+	need_pml();
+	env_init(&e, 3, 0);
+	write_all(&e);
+	for (round = 0; round < rounds; round++) {
+		step("round %u", round);
+		if (round % 2)
+			mark_all(&e);
+		get_state(&e);
+		claims = e.st.reserve_claims;
+		set_writes(&e, UINT_MAX);
+		start_vcpus(&e);
+		if (round % 2)
+			wait_for(used_reserve(&e, claims), "a log with all rings parked");
+		else
+			usleep(host_random(&e, 3000));
+		kick_vcpus(&e);
+		check(&e);
+	}
+	env_fini(&e);
+}
+
+/*
  * Tests: module parameters, policy modules, VMs without pool
  */
 
@@ -3146,6 +3421,11 @@ static const struct test {
 	{ "race_logging",	test_race,		RACE_LOGGING },
 	{ "race_nx",		test_race,		RACE_NX },
 	{ "race_nested",	test_race,		RACE_NESTED },
+	{ "pml_full",		test_pml_full },
+	{ "pml_straddle",	test_pml_straddle },
+	{ "pml_not_logged",	test_pml_not_logged },
+	{ "pml_kick",		test_pml_kick },
+	{ "pml_stop",		test_pml_stop },
 	{ "module_params",	test_module_params },
 	{ "policy_module",	test_policy_module },
 	{ "without_pool",	test_without_pool },
