@@ -41,7 +41,7 @@ static struct kvm_dirty_ring_pool pool;
 static struct kvm_dirty_pool_ring ring;
 static struct kvm_dirty_pool_ring *rings[] = { &ring };
 static struct kvm_dirty_gfn page[SIZE];
-static unsigned long avail;
+static unsigned long avail, room;
 
 /* What the others still do. */
 static u32 may_reset, may_push;
@@ -182,6 +182,9 @@ static void any_state(void)
 
 	avail = !is(KVM_DIRTY_POOL_PARKED);
 	pool.avail = &avail;
+	/* A hint, which may be wrong. */
+	room = ANY(unsigned long);
+	pool.room = &room;
 	pool.rings = rings;
 	pool.nr_rings = 1;
 	pool.max_rings = 1;
