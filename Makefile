@@ -6,10 +6,10 @@ LINUX    ?=
 export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS OUT
 
 # In the order in which they find most in least time
-PARTS := static harness bench-user vm pml mutants-vm bench migrate qemu
+PARTS := static harness bench-user vm pml bench migrate qemu
 
 .PHONY: help setup kernel run bench bench-compare migrate migrate-qemu vm series check
-.PHONY: $(PARTS:%=check-%) clean distclean
+.PHONY: $(PARTS:%=check-%) check-mutants-vm clean distclean
 # The parts share build/ and the processors
 .NOTPARALLEL:
 
