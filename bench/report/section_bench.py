@@ -15,6 +15,14 @@ SKEWS = ("uniform", "zipf 0.9", "zipf 1.2", "one-hot")
 esc = html.escape
 
 
+def percent(part):
+    return "< 0.01 %" if 0 < part < 1e-4 else f"{100 * part:.2g} %"
+
+
+def plural(n, what):
+    return f"{n} {what}" + ("" if n == 1 else "s")
+
+
 def table(head, rows, left=1):
     def line(tag, cells, cls=""):
         return (f"<tr{cls}>" + "".join(
@@ -218,7 +226,7 @@ def contention(data, figure):
             row.append(f"{m:.0f} ({low:.0f}..{high:.0f}) {bd.ratio(v, base):.2f}×")
         rows.append(row)
     out.append(table(["Mpages/s, batch 1: median (quartiles), times the per-vCPU ring"] +
-                     [f"{t} threads" for t in threads], rows))
+                     [plural(t, "thread") for t in threads], rows))
     rows = []
     for n in names:
         if n not in bd.POLICIES + ("last-used+nostop",):
@@ -227,11 +235,11 @@ def contention(data, figure):
         for t in threads:
             c = bd.cell(data, "threads", rival=n, threads=t, batch=1)
             rate = bd.med(c["mpages"])
-            row.append(f"{rate:.0f}, {100 * bd.med(c['retries']):.2g} %, "
-                       f"{100 * bd.med(c['moves']):.2g} %")
+            row.append(", ".join([f"{rate:.0f}"] +
+                                 [percent(bd.med(c[k])) for k in ("retries", "moves")]))
         rows.append(row)
     out.append(table(["million claims/s, retries and moves per 100 claims; batch 1"] +
-                     [f"{t} threads" for t in threads], rows))
+                     [plural(t, "thread") for t in threads], rows))
     return "".join(out)
 
 
