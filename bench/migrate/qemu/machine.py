@@ -34,6 +34,9 @@ class Failure(Exception):
     """Something of what is tested is wrong."""
 
 
+RESET_VECTOR = 0xfff0
+
+
 class EmulatorFault(Exception):
     """The emulated CPU broke the guest: nobody's fault here, to be repeated."""
 
@@ -221,7 +224,8 @@ class Machine:
 
     def hang(self, what):
         """Is it the emulator's fault?  It then runs the guest with the registers
-        of the kernel below, whose addresses are beyond the guest's memory."""
+        of the kernel below, whose addresses are beyond the guest's memory.  Or a
+        vCPU that ran is found reset, which nothing here does to it."""
         registers = ""
         if not what.startswith("no answer"):
             try:
@@ -229,7 +233,7 @@ class Machine:
             except Failure as e:
                 what += f"; {e}"
         at = re.findall(r"[RE]IP=([0-9a-f]+)", registers)
-        if any(int(a, 16) >= self.guest.memory * MIB for a in at):
+        if any(int(a, 16) >= self.guest.memory * MIB or int(a, 16) == RESET_VECTOR for a in at):
             raise EmulatorFault(f"{self.name}: {what}, vCPUs at {' '.join(at)}")
         raise Failure(f"{self.name}: {what}" + (f" (vCPUs at {' '.join(at)})" if at else ""))
 
