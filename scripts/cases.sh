@@ -17,6 +17,8 @@ module=$(ls /lib/modules/*random*.ko 2> /dev/null | head -1)
 # The policy module comes and goes, and serves a whole run of the test
 policy_module() {
 	[ -n "$module" ] || { echo "no policy module was built"; return 1; }
+	# A test that failed leaves it loaded
+	rmmod "$(basename "$module" .ko)" 2> /dev/null
 	insmod "$module" || return 1
 	dirty_pool_test -p random -x race_ || return 1
 	rmmod "$(basename "$module" .ko)" || return 1
