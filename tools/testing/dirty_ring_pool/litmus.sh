@@ -5,18 +5,14 @@
 # which is what each MUTANT line does by sed, it must.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../../scripts/lib.sh"
+# shellcheck source=tools/testing/dirty_ring_pool/sid.sh
+. tools/testing/dirty_ring_pool/sid.sh
 out=$(realpath -m "$1")/litmus
 here=tools/testing/dirty_ring_pool/litmus
 herd=$O/sid/herd7
 mkdir -p "$out"
 
-rc=0
-scripts/sid-tools || rc=$?
-case $rc in
-0)	;;
-77)	say "ok 1 litmus # SKIP no herd7: weak memory was NOT checked"; exit 0 ;;
-*)	say "not ok 1 litmus: no herd7: weak memory was NOT checked"; exit 1 ;;
-esac
+need_sid litmus herd7 "weak memory"
 
 # -- the model: of the unpacked kernel source, or from the archive of it
 model=

@@ -6,19 +6,15 @@
 # and the size of the rings.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../../scripts/lib.sh"
+# shellcheck source=tools/testing/dirty_ring_pool/sid.sh
+. tools/testing/dirty_ring_pool/sid.sh
 out=$(realpath -m "$1")/proof
 shift
 only=" $* "
 here=tools/testing/dirty_ring_pool
 mkdir -p "$out"
 
-rc=0
-scripts/sid-tools || rc=$?
-case $rc in
-0)	;;
-77)	say "ok 1 proof # SKIP no cbmc: what hostile memory can do was NOT checked"; exit 0 ;;
-*)	say "not ok 1 proof: no cbmc: what hostile memory can do was NOT checked"; exit 1 ;;
-esac
+need_sid proof cbmc "what hostile memory can do"
 
 # Indices wrap on purpose, and so do signed counters, as the kernel is compiled
 checks=(--bounds-check --pointer-check --pointer-overflow-check
