@@ -31,26 +31,27 @@ static const char *type_name(__u32 type)
 	return type < WIRE_NR_TYPES && type_names[type] ? type_names[type] : "unknown";
 }
 
-static int wire_address(const char *path, struct sockaddr_un *address)
+/* A socket, and the address that it is for */
+static int wire_socket(const char *path, struct sockaddr_un *address)
 {
+	int fd;
+
 	memset(address, 0, sizeof(*address));
 	address->sun_family = AF_UNIX;
 	if (strlen(path) >= sizeof(address->sun_path))
 		return fail("take a shorter one", "the path of a socket is too long: %s", path);
 	memcpy(address->sun_path, path, strlen(path) + 1);
-	return 0;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return fd >= 0 ? fd : fail(NULL, "no socket: %s", strerror(errno));
 }
 
 int wire_listen(const char *path)
 {
 	struct sockaddr_un address;
-	int fd;
+	int fd = wire_socket(path, &address);
 
-	if (wire_address(path, &address))
-		return -1;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return fail(NULL, "no socket: %s", strerror(errno));
+		return fd;
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 1)) {
 		fail(errno == EADDRINUSE ? "remove it if nobody listens there" : NULL,
 		     "can't listen at %s: %s", path, strerror(errno));
@@ -75,13 +76,10 @@ int wire_accept(int listener)
 int wire_connect(const char *path)
 {
 	struct sockaddr_un address;
-	int fd;
+	int fd = wire_socket(path, &address);
 
-	if (wire_address(path, &address))
-		return -1;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return fail(NULL, "no socket: %s", strerror(errno));
+		return fd;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address))) {
 		fail("start the destination first, with --listen",
 		     "can't connect to %s: %s", path, strerror(errno));
