@@ -16,7 +16,6 @@ migrate-text MIGRATE.JSON        tables and targets for a terminal
 qemu LINES OUT KEY=VALUE...      migrate-qemu.json from bench/migrate/qemu's lines
 qemu-text MIGRATE-QEMU.JSON      tables for a terminal
 """
-import json
 import sys
 
 import benchdata
@@ -34,9 +33,7 @@ def collect(lines, out, *meta):
         raise SystemExit(f"{lines}: nothing was measured")
     data = {"meta": dict(m.split("=", 1) for m in meta), "env": env,
             "summary": rundata.summarize(cells), "cells": cells}
-    with open(out, "w", encoding="utf-8") as f:
-        json.dump(data, f, indent=1)
-        f.write("\n")
+    rundata.write_json(out, data, indent=1)
 
 
 def check(lines):

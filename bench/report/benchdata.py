@@ -2,9 +2,10 @@
 """bench.json: from the lines that pool_bench wrote, to medians, targets and
 conclusions."""
 import glob
-import json
 import os
 import statistics
+
+import rundata
 
 POLICIES = ("last-used", "round-robin", "lru", "mru")
 RIVALS = ("per-vcpu", "vm-spinlock", "vm-lockfree", "bitmap") + POLICIES
@@ -46,22 +47,18 @@ def instructions(folder):
 
 def collect(lines, out, counts, *meta):
     env, cells = {}, []
-    with open(lines, encoding="utf-8") as f:
-        for line in f:
-            item = json.loads(line)
-            if item["q"] == "env":
-                env = item
-            else:
-                cells.append(item)
+    for item in rundata.json_lines(lines):
+        if item["q"] == "env":
+            env = item
+        else:
+            cells.append(item)
     if not env:
         raise SystemExit(f"{lines}: the benchmark did not get to its end")
     data = {"meta": dict(m.split("=", 1) for m in meta), "env": env,
             "instructions": instructions(counts), "cells": cells}
     data["targets"] = [dict(zip(("target", "value", "limit", "met"), t))
                        for t in targets(data)]
-    with open(out, "w", encoding="utf-8") as f:
-        json.dump(data, f)
-        f.write("\n")
+    rundata.write_json(out, data)
 
 
 def cells(data, q, **match):
@@ -263,10 +260,7 @@ def text(data):
 
 def compare(path_a, path_b):
     """Two machines, or two commits."""
-    with open(path_a, encoding="utf-8") as f:
-        a = json.load(f)
-    with open(path_b, encoding="utf-8") as f:
-        b = json.load(f)
+    a, b = rundata.load(path_a), rundata.load(path_b)
     name_a, name_b = (x["meta"].get("name") or os.path.basename(p)
                       for x, p in ((a, path_a), (b, path_b)))
     lines = []
@@ -307,8 +301,7 @@ def compare(path_a, path_b):
 
 def check(path):
     """TAP: is everything there, and sane?  No speed is asked for."""
-    with open(path, encoding="utf-8") as f:
-        data = json.load(f)
+    data = rundata.load(path)
     tests = [("no ring of upstream's overflowed, each claim ended as meant",
               data["env"]["warnings"] == 0)]
     for q in ("mark", "parts", "pair", "threads", "capacity", "drains", "twin", "device",

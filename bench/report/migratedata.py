@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 """migrate.json: from the lines of bench/migrate, to medians, ratios, targets."""
-import json
-
 import rundata
 import table
 
@@ -55,33 +53,11 @@ RATIOS = ("total_ms", "downtime_ms", "sent", "during", "others", "hot_stops_per_
 
 
 def summarize(cells):
-    groups, by = {}, {}
-    for c in cells:
-        c["measures"] = measures(c)
-        groups.setdefault((c["workload"], c["vcpus"], c["mode"]), []).append(c)
-        by[(c["workload"], c["vcpus"], c["mode"], c["run"])] = c["measures"]
+    def counts(members):
+        return {"tracker": members[0]["tracker"], "nostop": members[0]["nostop"],
+                "lost": sum(c["unequal"] + c["bad"] for c in members)}
 
-    summary = []
-    for (workload, vcpus, mode), members in groups.items():
-        entry = {"workload": workload, "vcpus": vcpus, "mode": mode,
-                 "tracker": members[0]["tracker"], "nostop": members[0]["nostop"],
-                 "runs": len(members),
-                 "lost": sum(c["unequal"] + c["bad"] for c in members)}
-        for name in members[0]["measures"]:
-            entry[name] = rundata.spread([c["measures"][name] for c in members])
-        for name in RATIOS:
-            ratios = []
-            for c in members:
-                base = by.get((workload, vcpus, "per-vcpu", c["run"]))
-                if base and base[name]:
-                    ratios.append(c["measures"][name] / base[name])
-            if ratios:
-                entry["x_" + name] = rundata.spread(ratios)
-        summary.append(entry)
-    order = {m: i for i, m in enumerate(rundata.mode_names(summary))}
-    names = list(WORKLOADS)
-    summary.sort(key=lambda e: (names.index(e["workload"]), e["vcpus"], order[e["mode"]]))
-    return summary
+    return rundata.summarize_migrations(cells, measures, RATIOS, WORKLOADS, counts)
 
 
 def targets(summary):
@@ -113,24 +89,17 @@ def targets(summary):
 
 def collect(lines, out, *meta):
     cells, faults = [], 0
-    with open(lines, encoding="utf-8") as f:
-        for number, line in enumerate(f, 1):
-            try:
-                item = json.loads(line)
-            except ValueError as e:
-                raise SystemExit(f"{lines}:{number}: no JSON: {e}")
-            if item["type"] == "fault":
-                faults += 1
-            else:
-                cells.append(item)
+    for item in rundata.json_lines(lines):
+        if item["type"] == "fault":
+            faults += 1
+        else:
+            cells.append(item)
     if not cells:
         raise SystemExit(f"{lines}: nothing was migrated")
     summary = summarize(cells)
     data = {"meta": dict(m.split("=", 1) for m in meta), "emulator_faults": faults,
             "targets": targets(summary), "summary": summary, "cells": cells}
-    with open(out, "w", encoding="utf-8") as f:
-        json.dump(data, f, indent=1)
-        f.write("\n")
+    rundata.write_json(out, data, indent=1)
 
 
 def median(entry, name, form, scale=1):

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """migrate-qemu.json: from the lines that bench/migrate/qemu wrote, to medians
 for each workload, number of vCPUs and mode."""
-import json
-
 import rundata
 import table
 
@@ -31,34 +29,11 @@ def measures(cell):
 
 
 def summarize(cells):
-    groups, rounds = {}, {}
-    for cell in cells:
-        key = (cell["workload"], cell["vcpus"], cell["mode"])
-        groups.setdefault(key, []).append(cell)
-        rounds[key + (cell["run"],)] = measures(cell)
+    def counts(members):
+        return {"wrong": sum(c["unequal"] + c["bad"] for c in members),
+                "forced": sum(c["forced"] for c in members)}
 
-    summary = []
-    for (workload, vcpus, mode), members in groups.items():
-        found = [measures(c) for c in members]
-        entry = {"workload": workload, "vcpus": vcpus, "mode": mode, "runs": len(members),
-                 "wrong": sum(c["unequal"] + c["bad"] for c in members),
-                 "forced": sum(c["forced"] for c in members)}
-        for name in found[0]:
-            entry[name] = rundata.spread([f[name] for f in found])
-        for name in RATIOS:
-            ratios = []
-            for c in members:
-                base = rounds.get((workload, vcpus, "per-vcpu", c["run"]))
-                if base and base[name]:
-                    ratios.append(measures(c)[name] / base[name])
-            if ratios:
-                entry["x_" + name] = rundata.spread(ratios)
-        summary.append(entry)
-
-    order = {m: i for i, m in enumerate(rundata.mode_names(summary))}
-    names = list(WORKLOADS)
-    summary.sort(key=lambda e: (names.index(e["workload"]), e["vcpus"], order[e["mode"]]))
-    return summary
+    return rundata.summarize_migrations(cells, measures, RATIOS, WORKLOADS, counts)
 
 
 def collect(lines, out, *meta):
@@ -67,9 +42,7 @@ def collect(lines, out, *meta):
         raise SystemExit(f"{lines}: nothing was measured")
     data = {"meta": dict(m.split("=", 1) for m in meta), "env": env,
             "summary": summarize(cells), "cells": cells}
-    with open(out, "w", encoding="utf-8") as f:
-        json.dump(data, f, indent=1)
-        f.write("\n")
+    rundata.write_json(out, data, indent=1)
 
 
 def faults(data):

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 """reset.json: what dirty_pool_bench's workload "reset" found, targets, text."""
-import json
 import statistics
 
 import rundata
@@ -14,8 +13,7 @@ PATTERNS = {
 
 
 def read_lines(path):
-    with open(path, encoding="utf-8") as f:
-        return [c for c in map(json.loads, f) if c.get("type") == "reset"]
+    return [c for c in rundata.json_lines(path) if c.get("type") == "reset"]
 
 
 def collect(lines, out, *meta):
@@ -24,9 +22,7 @@ def collect(lines, out, *meta):
     data = {"meta": dict(m.split("=", 1) for m in meta), "env": env, "reset": cells,
             "targets": [dict(zip(("target", "value", "limit", "met"), t))
                         for t in targets(cells)]}
-    with open(out, "w", encoding="utf-8") as f:
-        json.dump(data, f)
-        f.write("\n")
+    rundata.write_json(out, data)
 
 
 def modes(cells):

@@ -14,19 +14,59 @@ COUNTS = ("ring_full_exits", "parked_exits", "exhausted_exits", "claims",
           "overflows", "pushed", "moves", "wakeups", "harvests", "device_eagain")
 
 
-def read_lines(path):
-    """The env line and the cells.  A line cut short by a dying VM is an error."""
-    env, cells = {}, []
+def summarize_migrations(cells, measures, ratios, workloads, counts):
+    """An entry for each workload, number of vCPUs and mode: the spread of what
+    measures() says of each cell; x_NAME for those in ratios, over per-vCPU rings
+    in the same run; and what counts() says of all of its cells."""
+    groups, found = {}, {}
+    for c in cells:
+        key = (c["workload"], c["vcpus"], c["mode"])
+        groups.setdefault(key, []).append(c)
+        found[key + (c["run"],)] = measures(c)
+
+    summary = []
+    for (workload, vcpus, mode), members in groups.items():
+        entry = {"workload": workload, "vcpus": vcpus, "mode": mode, "runs": len(members)}
+        entry.update(counts(members))
+        here = [(found[(workload, vcpus, mode, c["run"])],
+                 found.get((workload, vcpus, "per-vcpu", c["run"]))) for c in members]
+        for name in here[0][0]:
+            entry[name] = spread([value[name] for value, _ in here])
+        for name in ratios:
+            over = [value[name] / base[name] for value, base in here if base and base[name]]
+            if over:
+                entry["x_" + name] = spread(over)
+        summary.append(entry)
+    order = {m: i for i, m in enumerate(mode_names(summary))}
+    names = list(workloads)
+    summary.sort(key=lambda e: (names.index(e["workload"]), e["vcpus"], order[e["mode"]]))
+    return summary
+
+
+def json_lines(path):
+    """Each line's object.  A line cut short by a dying VM is an error."""
     with open(path, encoding="utf-8") as f:
         for number, line in enumerate(f, 1):
             try:
-                item = json.loads(line)
+                yield json.loads(line)
             except ValueError as e:
                 raise SystemExit(f"{path}:{number}: no JSON: {e}")
-            if item.get("type") == "env":
-                env = item
-            elif item.get("type") == "cell":
-                cells.append(item)
+
+
+def write_json(path, data, indent=None):
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(data, f, indent=indent)
+        f.write("\n")
+
+
+def read_lines(path):
+    """The env line and the cells."""
+    env, cells = {}, []
+    for item in json_lines(path):
+        if item.get("type") == "env":
+            env = item
+        elif item.get("type") == "cell":
+            cells.append(item)
     return env, cells
 
 
