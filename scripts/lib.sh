@@ -25,6 +25,10 @@ die() {
 	exit 1
 }
 
+# processors: how many of which kind, for a report.  No head: a pipe that it
+# closes early ends a script under pipefail.
+processors() { printf '%s x %s' "$(nproc)" "$(sed -n '/^model name/{s/.*: //p;q}' /proc/cpuinfo)"; }
+
 now() { date +%s%N; }
 
 # since T: the time passed since $(now) was T, for a person to read
