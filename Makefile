@@ -6,10 +6,10 @@ LINUX    ?=
 export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS OUT
 
 # In the order in which they find most in least time
-PARTS := static harness bench-user vm pml bench migrate qemu
+PARTS := static harness bench-user vm pml bench migrate qemu mutants-vm
 
 .PHONY: help setup kernel run bench bench-compare migrate migrate-qemu vm series check
-.PHONY: $(PARTS:%=check-%) check-mutants-vm clean distclean
+.PHONY: $(PARTS:%=check-%) clean distclean
 # The parts share build/ and the processors
 .NOTPARALLEL:
 
@@ -24,7 +24,7 @@ help: ## list these commands
 	@echo "  POLICIES=\"...\"  VCPUS=\"...\"  WORKLOADS=\"...\"  RUNS=N   narrow or repeat 'run', 'migrate',"
 	@echo "                  'migrate-qemu'"
 	@echo "  OUT=NAME        keep the figures of 'bench' under this name"
-	@echo "  CASES=REGEX     some cases of 'check-vm' or 'check-pml'"
+	@echo "  CASES=REGEX     some cases of 'check-vm', 'check-pml' or 'check-mutants-vm'"
 
 setup: ## install what is missing from Debian 12
 	@scripts/setup
@@ -67,9 +67,6 @@ check-vm: setup ## the selftests, in a VM
 check-pml: setup ## the same on an emulated CPU with a page modification log
 	@scripts/check-pml
 
-check-mutants-vm: setup ## the kernel part broken on purpose: do the selftests find it?
-	@scripts/check-mutants-vm
-
 check-harness: setup ## the pool's own code compiled in userspace
 	@scripts/check-harness
 
@@ -84,6 +81,9 @@ check-migrate: setup ## migrate small guests, also when one side breaks
 
 check-qemu: setup ## what QEMU does with dirty pages, on each way to track them
 	@scripts/check-qemu
+
+check-mutants-vm: setup ## the kernel part broken on purpose: do the selftests find it?
+	@scripts/check-mutants-vm
 
 clean: ## remove what was built, keep the kernels' objects
 	rm -rf $(O)/selftests $(O)/bench-vm $(O)/headers $(O)/initramfs-* \
