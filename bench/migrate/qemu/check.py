@@ -13,6 +13,10 @@ MEMORY = 32
 HOT = 3072
 RATE = 50
 
+# Where the guest's program is, and an instruction that is none (ud2)
+PROGRAM = 0x100000
+INVALID = b"\x0f\x0b"
+
 
 def dirty_rate(source, mode):
     """calc-dirty-rate, which is a reader of the rings of its own."""
@@ -139,7 +143,7 @@ def journey(mode):
         way.end()
 
 
-def loss_is_found():
+def loss_is_found(_options):
     """Would these tests notice a lost page?  One is written behind KVM's back
     at the source, another is made stale at the destination."""
     migrate.set_mode("per-vcpu")
@@ -170,18 +174,48 @@ def loss_is_found():
             m.end()
 
 
-LOSS = "a lost page is found"
+def shutdown_is_noticed(options):
+    """A guest that the emulator broke is made again, as often as it may be, and
+    is a failure then.  Our program is overwritten: there is no handler for what
+    an invalid instruction raises, nor for what that raises."""
+    migrate.set_mode("bitmap")
+    made = []
+
+    def shut_down():
+        source = Machine(Guest(VCPUS, "uniform", HOT, RATE, MEMORY))
+        made.append(source)
+        try:
+            source.start()
+            source.memory[PROGRAM:PROGRAM + machine.PAGE] = INVALID * (machine.PAGE // 2)
+            source.wait("the guest shuts down", lambda: False)
+        finally:
+            source.end()
+
+    try:
+        options.attempt("this guest shuts down on purpose", options.repeats, shut_down)
+    except Failure as e:
+        if "the guest shut down (guest-reset)" not in str(e) or len(made) != options.repeats + 1:
+            raise
+        return [("noticed", None, str(e))]
+    raise AssertionError
+
+
+# Tests of the tests
+OWN = {"a lost page": ("found", loss_is_found),
+       "a guest that shuts down": ("noticed", shutdown_is_noticed)}
 
 
 def run(lines, options):
-    """Leaves a line for each mode, and one for the test of the tests."""
-    for mode in [LOSS] + options.modes:
+    """Leaves a line for each mode, and for each test of the tests."""
+    for mode in list(OWN) + options.modes:
         if lines.find(mode=mode):
             continue
         start = time.monotonic()
         try:
-            done, faults = options.attempt(mode, options.repeats,
-                                           *((loss_is_found,) if mode == LOSS else (journey, mode)))
+            if mode in OWN:
+                done, faults = options.attempt(mode, options.repeats, OWN[mode][1], options)
+            else:
+                done, faults = options.attempt(mode, options.repeats, journey, mode)
         except Failure as e:
             done, faults = [("the guest lives", str(e), "")], options.repeats
         bad = [f"{name}: {why}" for name, why, _ in done if why]
@@ -193,8 +227,8 @@ def run(lines, options):
 def tap(lines, options):
     """One test each; what is missing did not run."""
     out = []
-    for mode in [LOSS] + options.modes:
-        tests = ["found"] if mode == LOSS else names(mode)
+    for mode in list(OWN) + options.modes:
+        tests = [OWN[mode][0]] if mode in OWN else names(mode)
         item = lines.find(mode=mode)
         results = {name: (why, note) for name, why, note in item[0]["tests"]} if item else {}
         for name in tests + [n for n in results if n not in tests]:

@@ -34,9 +34,6 @@ class Failure(Exception):
     """Something of what is tested is wrong."""
 
 
-RESET_VECTOR = 0xfff0
-
-
 class EmulatorFault(Exception):
     """The emulated CPU broke the guest: nobody's fault here, to be repeated."""
 
@@ -90,6 +87,7 @@ class Machine:
         self.incoming = incoming
         self.events = []
         self.expect_stop = False
+        self.broken = None
         base = f"/tmp/{self.name}"
         self.ram_path = base + ".ram"
         self.log_path = base + ".log"
@@ -172,10 +170,24 @@ class Machine:
         at = message["timestamp"]
         self.events.append((message["event"], message.get("data", {}),
                             at["seconds"] + at["microseconds"] / 1e6))
+        if self.broken is not None:
+            return
+        # Our guest does neither.  KVM_EXIT_SHUTDOWN, a triple fault, has QEMU
+        # ask for a reset: -no-reboot makes a guest that stands still of it.
         if message["event"] == "SHUTDOWN" and message["data"].get("guest"):
-            raise EmulatorFault(f"{self.name}: the guest shut down")
-        if message["event"] == "STOP" and not self.expect_stop:
-            raise EmulatorFault(f"{self.name}: KVM stopped the guest")
+            self.broken = f"the guest shut down ({message['data'].get('reason')})"
+        elif message["event"] == "STOP" and not self.expect_stop:
+            self.broken = "KVM stopped the guest"
+
+    def _tell_broken(self):
+        """Not by _event(): an answer may be on its way, and this asks for another."""
+        if self.broken:
+            why, self.broken = f"{self.name}: {self.broken}", ""
+            try:
+                why += f", vCPUs at {' '.join(self.at())}"
+            except Failure as e:
+                why += f"; {e}"
+            raise EmulatorFault(why)
 
     def qmp(self, name, limit=60, **arguments):
         request = json.dumps({"execute": name, "arguments": arguments})
@@ -187,13 +199,14 @@ class Machine:
         while True:
             message = self._line(end - time.monotonic())
             if message is None:
-                self.hang(f"no answer to {name} within {limit} s")
+                raise Failure(f"{self.name}: no answer to {name} within {limit} s")
             if "event" in message:
                 self._event(message)
-            elif "error" in message:
+                continue
+            self._tell_broken()
+            if "error" in message:
                 raise Qmp(f"{name}: {message['error']['desc']}")
-            else:
-                return message["return"]
+            return message["return"]
 
     def poll(self, limit=0.0):
         """Take in events, for LIMIT seconds at most until the first."""
@@ -201,6 +214,7 @@ class Machine:
         while message is not None:
             self._event(message)
             message = self._line(0)
+        self._tell_broken()
 
     def event(self, name, **data):
         """When was there such an event?  None if there was not."""
@@ -224,18 +238,21 @@ class Machine:
 
     def hang(self, what):
         """Is it the emulator's fault?  It then runs the guest with the registers
-        of the kernel below, whose addresses are beyond the guest's memory.  Or a
-        vCPU that ran is found reset, which nothing here does to it."""
-        registers = ""
-        if not what.startswith("no answer"):
-            try:
-                registers = self.human("info registers -a", limit=10)
-            except Failure as e:
-                what += f"; {e}"
-        at = re.findall(r"[RE]IP=([0-9a-f]+)", registers)
-        if any(int(a, 16) >= self.guest.memory * MIB or int(a, 16) == RESET_VECTOR for a in at):
-            raise EmulatorFault(f"{self.name}: {what}, vCPUs at {' '.join(at)}")
-        raise Failure(f"{self.name}: {what}" + (f" (vCPUs at {' '.join(at)})" if at else ""))
+        of the kernel below, whose addresses are beyond the guest's memory."""
+        what = f"{self.name}: {what}"
+        try:
+            at = self.at()
+        except Failure as e:
+            raise Failure(f"{what}; {e}") from None
+        what += f", vCPUs at {' '.join(at)}"
+        if any(int(a, 16) >= self.guest.memory * MIB for a in at):
+            raise EmulatorFault(what)
+        raise Failure(what)
+
+    def at(self):
+        """Where each vCPU is.  After a triple fault that is the reset vector on
+        AMD's CPUs: KVM resets the vCPU."""
+        return re.findall(r"[RE]IP=([0-9a-f]+)", self.human("info registers -a", limit=10))
 
     def human(self, line, limit=60):
         return self.qmp("human-monitor-command", limit, **{"command-line": line})
