@@ -24,6 +24,7 @@
 /* Guest-physical pages that neither the guest nor its device uses */
 #define CLOCK_PAGE_A	0x40000u
 #define CLOCK_PAGE_B	0x41000u
+#define STEP_PAGE	0x42000u
 #define MSR_WALL_CLOCK	0x4b564d00u	/* MSR_KVM_WALL_CLOCK_NEW */
 
 static const struct vm_config small = {
@@ -340,19 +341,17 @@ static bool write_wall_clock(unsigned int address)
 	return ioctl(vm.vcpus[0].fd, KVM_SET_MSRS, &msrs) == 1;
 }
 
-static int force_overflow(struct migration *m, void *arg)
+/* Fill the rings while nobody drains them: at the end marks are lost. */
+static void overflow(void)
 {
-	struct kvm_dirty_ring_pool_state state = { };
+	struct kvm_dirty_ring_pool_state state;
 	unsigned int i, writes = 0;
 	__u64 lost;
 
-	(void)arg;
-	if (m->rounds != 1)
-		return 0;
-	vm_pause(&vm);
-	/* Nobody drains. */
 	for (i = 0; i < vm.harvest.nr_rings; i++)
 		pthread_mutex_lock(&vm.harvest.rings[i].lock);
+	check(!harvest_pool_state(&vm.harvest, &state), "no state");
+	check(!(state.status & KVM_DIRTY_RING_POOL_OVERFLOW), "OVERFLOW is there already");
 	while (!(state.status & KVM_DIRTY_RING_POOL_OVERFLOW)) {
 		check(write_wall_clock(CLOCK_PAGE_A), "can't write the wall clock");
 		check(!harvest_pool_state(&vm.harvest, &state), "no state");
@@ -366,7 +365,18 @@ static int force_overflow(struct migration *m, void *arg)
 	      "the mark was not lost");
 	for (i = 0; i < vm.harvest.nr_rings; i++)
 		pthread_mutex_unlock(&vm.harvest.rings[i].lock);
+}
+
+static int force_overflow(struct migration *m, void *arg)
+{
+	(void)arg;
+	if (m->rounds > 2)
+		return 0;
+	vm_pause(&vm);
+	overflow();
 	vm_resume(&vm);
+	/* There shall be a second round, whatever is left. */
+	m->expected_ns = ~0ull;
 	return 0;
 }
 
@@ -376,8 +386,9 @@ static void test_overflow(const char *mode)
 
 	start_guest(mode);
 	migrate_well(&m, force_overflow);
-	check(vm.all_dirty && vm.harvest.overflows, "OVERFLOW went unnoticed");
-	check(m.pages_sent >= 2 * vm.nr_pages, "%llu pages sent, which is not all again",
+	check(vm.all_dirty == 2 && vm.harvest.overflows == 2, "%llu of 2 OVERFLOWs noticed",
+	      vm.harvest.overflows);
+	check(m.pages_sent >= 3 * vm.nr_pages, "%llu pages sent, which is not all again, twice",
 	      m.pages_sent);
 	vm_free(&vm);
 }
@@ -418,6 +429,162 @@ static void test_device(const char *mode)
 	vm_free(&vm);
 }
 
+/* -- One write at a time: no threads run vCPUs, whoever wants a write does */
+
+#define STEP_PAGES	300u	/* more than a ring takes */
+
+static pthread_mutex_t step_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_t step_main;
+static bool step_threads;		/* told of a page by another thread */
+static unsigned int step_told[STEP_PAGES];
+
+/* The page is this test's own: the guest's program never runs. */
+static unsigned long step_page(unsigned int i)
+{
+	return vm.params->vcpu[0].first + i;
+}
+
+/*
+ * @drain: as a vCPU's thread does, if there is no room.  Who is told of a page
+ * can't, but has a vCPU, and so a ring, that fills more slowly.
+ */
+static void step_write(unsigned int i, bool drain)
+{
+	struct vm_vcpu *v = &vm.vcpus[!drain];
+	struct kvm_regs regs = {
+		.rip = STEP_PAGE, .rdi = step_page(i) * VM_PAGE_SIZE, .rflags = 2,
+	};
+	struct kvm_run run;
+	unsigned int tries = 0;
+
+	do {
+		check(drain || tries++ < 3, "no room for a write");
+		pthread_mutex_lock(&step_lock);
+		check(!ioctl(v->fd, KVM_SET_REGS, &regs), "KVM_SET_REGS: %s", strerror(errno));
+		while (ioctl(v->fd, KVM_RUN, NULL))
+			check(errno == EINTR || errno == EAGAIN, "KVM_RUN: %s", strerror(errno));
+		run = *v->run;
+		if (run.exit_reason != KVM_EXIT_HLT &&
+		    run.exit_reason != KVM_EXIT_DIRTY_RING_FULL)
+			vm_broken(v);
+		pthread_mutex_unlock(&step_lock);
+		if (run.exit_reason == KVM_EXIT_DIRTY_RING_FULL && drain)
+			check(!harvest_full(&vm.harvest, &run), "can't drain");
+	} while (run.exit_reason == KVM_EXIT_DIRTY_RING_FULL);
+}
+
+static void step_start(struct vm_config *config,
+		       void (*dirty)(void *arg, __u32 slot, __u64 page))
+{
+	/* incl (%edi); hlt */
+	static const unsigned char program[] = { 0xff, 0x07, 0xf4 };
+
+	start_watch();
+	step_main = pthread_self();
+	config->nr_vcpus = 4;		/* so many rings has a pool */
+	check(!vm_create(&vm, config, true), "no guest");
+	memcpy(vm.memory + STEP_PAGE, program, sizeof(program));
+	vm.harvest.config.dirty = dirty;
+	check(!harvest_start(&vm.harvest), "can't log dirty pages");
+}
+
+static bool is_written_again(unsigned int i)
+{
+	return i % 4 == 0;
+}
+
+/*
+ * What the VMM reads when it is told of a page may be old at once: so a write
+ * that is made right then must be told of, too.
+ */
+static void told_and_write(void *arg, __u32 slot, __u64 page)
+{
+	__u64 i = page - step_page(0);
+
+	(void)arg;
+	(void)slot;
+	if (!pthread_equal(pthread_self(), step_main))
+		__atomic_store_n(&step_threads, true, __ATOMIC_RELAXED);
+	if (i < STEP_PAGES && !__atomic_fetch_add(&step_told[i], 1, __ATOMIC_RELAXED) &&
+	    is_written_again(i))
+		step_write(i, false);
+}
+
+static void test_told_in_time(const char *mode)
+{
+	struct vm_config config = config_of(mode);
+	unsigned int i;
+
+	/* Nothing but the pool's eventfd wakes threads. */
+	if (config.tracker == HARVEST_POOL)
+		config.period_ms = 1000 * TIMEOUT_S;
+	step_start(&config, told_and_write);
+	for (i = 0; i < STEP_PAGES; i++)
+		step_write(i, true);
+	while (config.threads && !__atomic_load_n(&step_threads, __ATOMIC_RELAXED))
+		usleep(1000);		/* ...or the watch ends it */
+
+	/* The first for the writes above, the second for those that it led to */
+	check(!harvest_all(&vm.harvest) && !harvest_all(&vm.harvest), "can't harvest");
+	for (i = 0; i < STEP_PAGES; i++)
+		check(step_told[i] >= 1u + is_written_again(i),
+		      "page %lu was told of %u times, and written after the last",
+		      step_page(i), step_told[i]);
+	vm_free(&vm);
+}
+
+/* -- What was lost at OVERFLOW is tracked again */
+
+static void only_told(void *arg, __u32 slot, __u64 page)
+{
+	(void)arg;
+	(void)slot;
+	if (page - step_page(0) < STEP_PAGES)
+		step_told[page - step_page(0)]++;
+}
+
+/*
+ * The mark of a vCPU's own write, as a page modification log can lose it: the
+ * page stays writable, and no ring has it.  Its entry becomes another page's.
+ */
+static void lose_mark(unsigned int i)
+{
+	unsigned int r, e, found = 0;
+
+	step_write(i, true);
+	for (r = 0; r < vm.harvest.nr_rings; r++) {
+		for (e = 0; e < vm.config.ring_entries; e++) {
+			struct kvm_dirty_gfn *gfn = &vm.harvest.rings[r].gfns[e];
+
+			if (gfn->flags == KVM_DIRTY_GFN_F_DIRTY && gfn->offset == step_page(i)) {
+				gfn->offset = STEP_PAGE / VM_PAGE_SIZE;
+				found++;
+			}
+		}
+	}
+	check(found == 1, "the write is in %u entries", found);
+}
+
+static void test_rearmed(const char *mode)
+{
+	struct vm_config config = config_of(mode);
+	unsigned int i;
+
+	step_start(&config, only_told);
+	for (i = 0; i < 2; i++) {
+		lose_mark(i);
+		overflow();
+		check(!harvest_all(&vm.harvest), "can't harvest");
+		check(vm.all_dirty == i + 1, "%llu of %u OVERFLOWs noticed", vm.all_dirty, i + 1);
+		check(!step_told[i], "the mark was not lost");
+
+		step_write(i, true);
+		check(!harvest_all(&vm.harvest), "can't harvest");
+		check(step_told[i] == 1, "a page is not tracked any more whose mark was lost");
+	}
+	vm_free(&vm);
+}
+
 /* -- TAP */
 
 struct test {
@@ -449,6 +616,13 @@ static const struct test tests[] = {
 	{ "never_ready", test_never_ready, "last-used+nostop" },
 	{ "overflow", test_overflow, "last-used" },
 	{ "overflow", test_overflow, "lru+nostop+2" },
+	{ "rearmed", test_rearmed, "last-used" },
+	{ "told_in_time", test_told_in_time, "bitmap" },
+	{ "told_in_time", test_told_in_time, "per-vcpu" },
+	{ "told_in_time", test_told_in_time, "per-vcpu+1" },
+	{ "told_in_time", test_told_in_time, "last-used" },
+	{ "told_in_time", test_told_in_time, "last-used+nostop" },
+	{ "told_in_time", test_told_in_time, "last-used+nostop+2" },
 	{ "device", test_device, "last-used" },
 	{ "device", test_device, "round-robin+nostop" },
 	{ }

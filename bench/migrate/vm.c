@@ -89,13 +89,7 @@ static void kick(int sig)
 	(void)sig;
 }
 
-/*
- * An exit that this guest does not make: it touches nothing but its memory.  On
- * an emulated CPU it can find itself with registers of its host's, in any of
- * the modes.  A page that was lost is not taken for that: memory was compared
- * before the destination's vCPUs run.
- */
-static void __attribute__((noreturn)) vcpu_broken(struct vm_vcpu *v)
+void vm_broken(struct vm_vcpu *v)
 {
 	bool emulator = vm_emulated();
 	struct kvm_regs regs = { };
@@ -181,7 +175,7 @@ static void *vcpu_thread(void *arg)
 				continue;
 			}
 			fail(NULL, "KVM_RUN of vCPU %u: %s", v->index, strerror(errno));
-			vcpu_broken(v);
+			vm_broken(v);
 		}
 		switch (v->run->exit_reason) {
 		case KVM_EXIT_DIRTY_RING_FULL:
@@ -191,7 +185,7 @@ static void *vcpu_thread(void *arg)
 			vcpu_rest(v);
 			break;
 		default:
-			vcpu_broken(v);
+			vm_broken(v);
 		}
 	}
 	return NULL;

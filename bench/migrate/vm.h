@@ -141,6 +141,14 @@ unsigned long vm_check(struct vm *vm, unsigned int timeout_s);
 unsigned int vm_stamps(const struct vm *vm, unsigned int vcpu);
 
 /*
+ * An exit that this guest does not make: it touches nothing but its memory.  On
+ * an emulated CPU it can find itself with registers of its host's, in any of
+ * the modes.  A page that was lost is not taken for that: memory was compared
+ * before the destination's vCPUs run.
+ */
+void vm_broken(struct vm_vcpu *v) __attribute__((noreturn));
+
+/*
  * A time limit is over: say where each vCPU is, and end the process with
  * VM_FAILED, or VM_EMULATOR_FAULT if that is what happened.
  */
