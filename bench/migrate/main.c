@@ -487,8 +487,9 @@ static int be_both(void)
 	close(fds[0]);
 	if (waitpid(child, &status, 0) != child)
 		return VM_FAILED;
+	/* After its result is known, nothing is spoilt, and nothing excused. */
 	if (WIFEXITED(status) && WEXITSTATUS(status) == VM_EMULATOR_FAULT)
-		return VM_EMULATOR_FAULT;
+		return code && !vm.lost ? VM_EMULATOR_FAULT : code;
 	return code ? code : WIFEXITED(status) ? WEXITSTATUS(status) : VM_FAILED;
 }
 

@@ -135,6 +135,7 @@ static int compare_memory(struct migration *m)
 	for (page = 0; !ret && page < m->vm->nr_pages; page++) {
 		if (migrate_sum(m->vm->memory + page * VM_PAGE_SIZE) == sums[page])
 			continue;
+		m->vm->lost = true;
 		if (!m->unequal++)
 			fail(NULL, "page %lu differs at the destination", page);
 	}
@@ -242,5 +243,6 @@ int migrate_out(struct migration *m)
 	if (wire_time_limit(m->fd, 3 * m->config.patience_s + m->config.after_ms / 1000) ||
 	    wire_expect(m->fd, WIRE_RESULT, NULL, &m->result, sizeof(m->result)))
 		return fail(NULL, "the guest was handed over; what became of it is not known");
+	vm->lost = m->result.bad;
 	return 0;
 }

@@ -91,7 +91,7 @@ static void kick(int sig)
 
 void vm_broken(struct vm_vcpu *v)
 {
-	bool emulator = vm_emulated();
+	bool emulator = vm_emulated() && !v->vm->lost;
 	struct kvm_regs regs = { };
 
 	ioctl(v->fd, KVM_GET_REGS, &regs);
@@ -174,8 +174,9 @@ static void *vcpu_thread(void *arg)
 					pause();
 				continue;
 			}
+			/* That is KVM's word, whatever the guest does. */
 			fail(NULL, "KVM_RUN of vCPU %u: %s", v->index, strerror(errno));
-			vm_broken(v);
+			_exit(VM_FAILED);
 		}
 		switch (v->run->exit_reason) {
 		case KVM_EXIT_DIRTY_RING_FULL:
@@ -330,7 +331,7 @@ void vm_expired(struct vm *vm)
 			continue;
 		fprintf(stderr, "%s  vCPU %u: rip 0x%llx, state %u, %u stamps\n",
 			fail_prefix, i, regs.rip, vm->params->vcpu[i].state, vm_stamps(vm, i));
-		if (regs.rip >> 63 && vm_emulated())
+		if (regs.rip >> 63 && vm_emulated() && !vm->lost)
 			code = VM_EMULATOR_FAULT;
 	}
 	_exit(code);

@@ -87,6 +87,11 @@ struct vm {
 	bool pause;
 	bool quit;
 	bool expired;			/* see vm_expired() */
+	/*
+	 * Pages were found wrong: whatever the guest makes of it, that is a
+	 * failure, and not the emulator's.
+	 */
+	bool lost;
 
 	struct harvest harvest;
 	/*

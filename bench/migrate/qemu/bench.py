@@ -46,6 +46,11 @@ def environment(options):
             "runs": options.runs, "qemu": version.stdout.split("\n")[0]}
 
 
+def is_wrong(item):
+    return item["type"] == "failed" or item["type"] == "cell" and bool(
+        item["unequal"] or item["bad"] or item["pool"]["overflows"])
+
+
 def run(lines, options):
     if not lines.find(type="env"):
         lines.add(type="env", **environment(options))
@@ -53,8 +58,7 @@ def run(lines, options):
                                          [int(v) for v in options.vcpus], options.modes)
             # A single vCPU is not skewed
             if (c[1], c[2]) != ("skewed", 1) and
-            not lines.find(type="cell", run=c[0], workload=c[1], vcpus=c[2], mode=c[3])]
-    good = True
+            not lines.find(run=c[0], workload=c[1], vcpus=c[2], mode=c[3])]
     start = time.monotonic()
     for done, (nr, workload, vcpus, mode) in enumerate(todo, 1):
         name = f"{workload}, {vcpus} vCPU{'s' * (vcpus > 1)}, {mode}"
@@ -62,15 +66,14 @@ def run(lines, options):
             cell, faults = options.attempt(name, options.repeats, measure, mode, workload, vcpus)
         except (Failure, Qmp) as e:
             print(f"FAILED: {name}: {e}", flush=True)
-            good = False
+            lines.add(type="failed", run=nr, workload=workload, vcpus=vcpus, mode=mode)
             continue
-        wrong = cell["unequal"] or cell["bad"] or cell["pool"]["overflows"]
-        good = good and not wrong
         lines.add(type="cell", run=nr, workload=workload, vcpus=vcpus, mode=mode,
                   faults=faults, **cell)
         left = (time.monotonic() - start) / done * (len(todo) - done)
         print(f"{done:3}/{len(todo)} {name}: {cell['total_ms']} ms, down {cell['downtime_ms']} "
               f"ms, {cell['pages']} pages, {cell['syncs']} syncs, {cell['full_exits']} "
-              f"ring-full exits, {'MEMORY DIFFERS' if wrong else 'memory equal'}; "
+              f"ring-full exits, memory {'DIFFERS' if is_wrong(lines.items[-1]) else 'equal'}; "
               f"{left:.0f} s left", flush=True)
-    return good
+    # Also what was done in a VM that hung then
+    return not any(is_wrong(item) for item in lines.items)
