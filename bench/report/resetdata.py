@@ -5,6 +5,10 @@ import statistics
 import rundata
 import table
 
+FAULTS = {
+    "protected": "write-protected",
+    "unmapped": "unmapped",
+}
 PATTERNS = {
     "sequential": "a page and then the next: 64 of them to a run",
     "strided": "each 16th page: four of them to a run",
@@ -41,8 +45,9 @@ def rates(cells, pattern, mode, threads):
             for c in pick(cells, pattern, mode)]
 
 
-def faults(cells, pattern, mode, name="fault_ns"):
-    """All samples in µs, sorted."""
+def faults(cells, pattern, mode, kind, idle=False):
+    """All samples in µs, sorted; while no reset runs if idle."""
+    name = ("idle_" if idle else "") + kind + "_ns"
     return sorted(ns / 1000 for c in pick(cells, pattern, mode) for ns in c[name])
 
 
@@ -67,11 +72,15 @@ def targets(cells):
             out.append((f"reset by {threads} thread{'s' if threads > 1 else ''}, {p}, "
                         "against as many with per-vCPU rings",
                         f"{value:.2f}×", f"≥ {least:.2f}×", value >= least))
-    for p in PATTERNS:
-        value = (quantile(faults(cells, p, ours), 0.99) /
-                 quantile(faults(cells, p, theirs), 0.99))
-        out.append((f"99th percentile of a write fault during a reset, {p}, against "
-                    "per-vCPU rings", f"{value:.2f}×", "≤ 0.50×", value <= 0.5))
+    for kind, name in FAULTS.items():
+        for p in PATTERNS:
+            least = quantile(faults(cells, p, theirs, kind), 0.99)
+            value = quantile(faults(cells, p, ours, kind), 0.99) / least
+            # What is left if the reset costs the fault nothing
+            floor = quantile(faults(cells, p, ours, kind, idle=True), 0.99) / least
+            out.append((f"99th percentile of a write to a page that is {name}, {p}, against "
+                        "per-vCPU rings",
+                        f"{value:.2f}× (no reset at all: {floor:.2f}×)", "≤ 0.50×", value <= 0.5))
     return out
 
 
@@ -90,22 +99,31 @@ def held(cells, pattern, mode):
 
 def rows(cells):
     """Heading, and a row for each pattern and mode."""
-    out = [["order", "rings", "1 thread", "2 threads", "2 : 1", "no reset", "median",
-            "99 %", "longest", "faults", "write locks", "held for"]]
+    out = [["order", "rings", "1 thread", "2 threads", "2 : 1", "write locks", "held for"]]
     for p in PATTERNS:
         for mode in modes(cells):
             one, two = (rates(cells, p, mode, n) for n in (1, 2))
-            slow = faults(cells, p, mode)
-            idle = faults(cells, p, mode, "idle_fault_ns")
             found = pick(cells, p, mode)
             pages = found[0]["bare_pages"]
             time = held(cells, p, mode)
             out.append([p, label(mode), f"{statistics.median(one):.0f} pages/ms",
                         f"{statistics.median(two):.0f} pages/ms", f"{ratio(two, one):.2f}",
-                        f"{quantile(idle, 0.5):.0f} µs", f"{quantile(slow, 0.5):.0f} µs",
-                        f"{quantile(slow, 0.99):.0f} µs", f"{slow[-1] if slow else 0:.0f} µs",
-                        str(len(slow)), str(found[0]["write_locks"]),
+                        str(found[0]["write_locks"]),
                         f"{time * pages / 1e6:.1f} ms" if time else "nothing"])
+    return out
+
+
+def fault_rows(cells):
+    """The same of the faults; each figure while no reset runs, and while one does."""
+    out = [["page is", "order", "rings", "faults", "no reset: median", "99 %", "longest",
+            "reset: median", "99 %", "longest"]]
+    for kind, name in FAULTS.items():
+        for p in PATTERNS:
+            for mode in modes(cells):
+                idle, slow = (faults(cells, p, mode, kind, i) for i in (True, False))
+                out.append([name, p, label(mode), f"{len(idle)}, {len(slow)}"] +
+                           [f"{quantile(v, share):.0f} µs" for v in (idle, slow)
+                            for share in (0.5, 0.99, 1.0)])
     return out
 
 
@@ -113,9 +131,10 @@ def text(data):
     cells = data["reset"]
     if not all(modes(cells)):
         return "reset: measured for one kind of rings only, nothing to compare"
-    lines = ["", "reset: 2 vCPUs, a ring each; a fault is a guest's write to a protected page "
-             "on one CPU while the other resets; write locks: mmu_lock, all pages by one thread"]
+    lines = ["", "reset: 2 vCPUs, a ring each; write locks: mmu_lock, all pages by one thread"]
     lines += ["  " + r for r in table.aligned(rows(cells), {0, 1})]
+    lines += ["", "a guest's write fault on one CPU, while the other resets and while it does not"]
+    lines += ["  " + r for r in table.aligned(fault_rows(cells), {0, 1, 2})]
     met = sum(t["met"] for t in data["targets"])
     lines += ["", f"targets of the reset: {met} of {len(data['targets'])} met"]
     lines += ["  " + r for r in table.aligned(
@@ -133,5 +152,6 @@ def check(cells):
             out.append((f"reset, {p}, {mode}: by one thread and by two",
                         bool(found) and all(c["pages_1"] == c["pages_2"] > 0 for c in found)))
             out.append((f"reset, {p}, {mode}: faults meanwhile",
-                        bool(found) and all(c["fault_ns"] and c["idle_fault_ns"] for c in found)))
+                        bool(found) and all(c[k + "_ns"] and c[f"idle_{k}_ns"]
+                                            for c in found for k in FAULTS)))
     return out

@@ -7,9 +7,12 @@
  * two at once.  In a pool each of the two resets a ring of its own; per-vCPU
  * rings have but one call, for all rings.
  *
- * For the faults, only the first ring is filled.  While it is reset on one
- * CPU, a vCPU on the other writes protected pages, one after the other, and
- * looks at its TSC before and after each.
+ * For the faults, both dirty the first one's pages.  While these are reset on
+ * one CPU, the second vCPU writes its own, one after the other, on the other
+ * CPU, and looks at its TSC before and after each.  As many before that, while
+ * the first CPU only keeps busy, tell what a fault takes that no reset can
+ * stand in the way of.  These pages are write-protected, which KVM mends
+ * without a lock; or they are not mapped, which takes mmu_lock for read.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -18,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <linux/sizes.h>
@@ -39,7 +43,7 @@
 #define RESET_RING_ENTRIES	4096
 #define RESET_PAGES		3328	/* a vCPU */
 #define RESET_STRIDE		16
-#define RESET_IDLE_US		20000
+#define RESET_WARM_FAULTS	8
 
 const char * const bench_pattern_names[] = {
 	[BENCH_SEQUENTIAL]	= "sequential",
@@ -47,19 +51,22 @@ const char * const bench_pattern_names[] = {
 	[BENCH_RANDOM]		= "random",
 };
 
-enum guest_job {
-	JOB_DIRTY,	/* all of its pages */
-	JOB_FAULT,	/* until go is cleared, and take the time */
+struct guest_job {
+	u64 first;
+	u64 end;	/* of the order: which pages to dirty */
+	bool timed;	/* take the time of each; until go is cleared */
 };
 
-static u64 guest_job[RESET_VCPUS];
+static struct guest_job guest_jobs[RESET_VCPUS];
 static u64 guest_go;
 static u64 guest_samples;
-static u32 guest_order[RESET_VCPUS][RESET_PAGES];
+/* RESET_PAGES of each vCPU */
+static u32 guest_order[RESET_VCPUS * RESET_PAGES];
 static u32 guest_cycles[RESET_PAGES];
 
 static void guest_code(u32 id)
 {
+	const struct guest_job *job = &guest_jobs[id];
 	u64 stamp = 0;
 	u64 i, t, *addr;
 
@@ -67,9 +74,10 @@ static void guest_code(u32 id)
 		GUEST_SYNC(0);
 
 		stamp++;
-		for (i = 0; i < RESET_PAGES; i++) {
-			addr = (u64 *)(RESET_GVA + guest_order[id][i] * PAGE_SIZE);
-			if (guest_job[id] == JOB_DIRTY) {
+		for (i = 0; i < job->end - job->first; i++) {
+			addr = (u64 *)(RESET_GVA +
+				       guest_order[job->first + i] * PAGE_SIZE);
+			if (!job->timed) {
 				WRITE_ONCE(*addr, stamp);
 				continue;
 			}
@@ -92,10 +100,10 @@ struct reset_bench {
 	struct kvm_vcpu *vcpus[RESET_VCPUS];
 	pthread_barrier_t start;
 	/* In the guest's memory */
-	u64 *job;
+	struct guest_job *jobs;
 	u64 *go;
 	u64 *samples;
-	u32 (*order)[RESET_PAGES];
+	u32 *order;
 	u32 *cycles;
 };
 
@@ -214,21 +222,27 @@ static u32 harvest(struct reset_bench *b)
 	return n;
 }
 
-static void dirty(struct reset_bench *b, int vcpus)
+/* The first @pages of the order, by both vCPUs. */
+static void dirty(struct reset_bench *b, u32 pages)
 {
 	struct reset_thread threads[RESET_VCPUS];
 	u32 n;
 	int i;
 
-	for (i = 0; i < vcpus; i++) {
-		b->job[i] = JOB_DIRTY;
+	/* Who hangs does so here, or in what comes next. */
+	alarm(b->cell->timeout_s);
+
+	for (i = 0; i < RESET_VCPUS; i++) {
+		b->jobs[i] = (struct guest_job) {
+			.first = i * pages / RESET_VCPUS,
+			.end = (i + 1) * pages / RESET_VCPUS,
+		};
 		start_vcpu(&threads[i], b, i);
 	}
-	for (i = 0; i < vcpus; i++)
+	for (i = 0; i < RESET_VCPUS; i++)
 		join_vcpu(&threads[i]);
 	n = harvest(b);
-	TEST_ASSERT(n == vcpus * RESET_PAGES, "%u pages reported of %u", n,
-		    vcpus * RESET_PAGES);
+	TEST_ASSERT(n == pages, "%u pages reported of %u", n, pages);
 }
 
 static void time_reset(struct reset_bench *b, int nr, struct bench_reset_time *time)
@@ -257,34 +271,68 @@ static void time_reset(struct reset_bench *b, int nr, struct bench_reset_time *t
 	time->ns += to - from;
 }
 
-static void time_faults(struct reset_bench *b, bool idle, struct bench_faults *faults)
+static void add_faults(struct reset_bench *b, u64 from, u64 to,
+		       struct bench_faults *faults)
 {
-	struct reset_thread thread;
-	u64 i, from, to, khz;
+	u64 khz = __vcpu_ioctl(b->vcpus[1], KVM_GET_TSC_KHZ, NULL);
+	u64 i;
 
-	if (!idle)
-		dirty(b, 1);
-	b->job[1] = JOB_FAULT;
+	for (i = from; i < to && faults->nr < BENCH_MAX_FAULTS; i++)
+		faults->ns[faults->nr++] = b->cycles[i] * 1000000ull / khz;
+}
+
+/* Without sleeping: who is woken up could take the vCPU's processor. */
+static u64 wait_for_samples(struct reset_bench *b, u64 n)
+{
+	u64 now;
+
+	while ((now = READ_ONCE(*b->samples)) < n)
+		sched_yield();
+	return now;
+}
+
+/* The MMU notifier has KVM unmap them; the memory stays. */
+static void unmap(struct reset_bench *b, u32 first)
+{
+	void *hva = addr_gpa2hva(b->vm, RESET_GPA + first * PAGE_SIZE);
+	size_t size = RESET_PAGES * PAGE_SIZE;
+
+	TEST_ASSERT(!mprotect(hva, size, PROT_NONE) &&
+		    !mprotect(hva, size, PROT_READ | PROT_WRITE), "mprotect()");
+}
+
+static void time_faults(struct reset_bench *b, enum bench_fault kind)
+{
+	struct bench_faults *idle = &b->res->idle_faults[kind];
+	struct bench_faults *faults = &b->res->faults[kind];
+	u32 nr = max(faults->nr, idle->nr) - idle->nr;
+	struct reset_thread thread;
+	u64 first, from, to;
+
+	dirty(b, RESET_PAGES);
+	if (kind == BENCH_UNMAPPED)
+		unmap(b, RESET_PAGES);
+	b->jobs[1] = (struct guest_job) {
+		.first = RESET_PAGES,
+		.end = 2 * RESET_PAGES,
+		.timed = true,
+	};
 	WRITE_ONCE(*b->samples, 0);
 	WRITE_ONCE(*b->go, 1);
 	start_vcpu(&thread, b, 1);
-	while (!READ_ONCE(*b->samples))
-		usleep(100);
+	first = wait_for_samples(b, RESET_WARM_FAULTS);
+	/* As many as in the resets until now */
+	from = wait_for_samples(b, min(first + nr + 1, RESET_PAGES / 2ul));
 
 	/* With those that the reset's begin and end cut. */
-	from = READ_ONCE(*b->samples);
-	if (idle)
-		usleep(RESET_IDLE_US);
-	else
-		vm_reset_dirty_rings(b->vm);
-	to = READ_ONCE(*b->samples);
+	vm_reset_dirty_rings(b->vm);
+	to = wait_for_samples(b, min(READ_ONCE(*b->samples) + 1,
+				     (u64)RESET_PAGES));
 	WRITE_ONCE(*b->go, 0);
 	join_vcpu(&thread);
-	to = min(to + 1, *b->samples);
 
-	khz = __vcpu_ioctl(b->vcpus[1], KVM_GET_TSC_KHZ, NULL);
-	for (i = from; i < to && faults->nr < BENCH_MAX_FAULTS; i++)
-		faults->ns[faults->nr++] = b->cycles[i] * 1000000ull / khz;
+	add_faults(b, first, from, idle);
+	add_faults(b, from, to, faults);
 
 	harvest(b);
 	vm_reset_dirty_rings(b->vm);
@@ -301,7 +349,7 @@ static void time_bare(struct reset_bench *b)
 {
 	u32 i, v;
 
-	dirty(b, RESET_VCPUS);
+	dirty(b, RESET_VCPUS * RESET_PAGES);
 	for (v = 0; v < RESET_VCPUS; v++) {
 		for (i = 0; i < RESET_RING_ENTRIES; i++)
 			b->vcpus[v]->dirty_gfns[i].slot = RESET_NO_SLOT;
@@ -315,22 +363,21 @@ static void time_bare(struct reset_bench *b)
 static u64 count_write_locks(struct reset_bench *b)
 {
 	u64 n = 0, first = 0, last = 0;
-	u32 i, v;
+	u32 i;
 	u64 page;
 
 	if (b->cell->mode.tracker == BENCH_POOL)
 		return RESET_VCPUS;
-	for (v = 0; v < RESET_VCPUS; v++) {
-		for (i = 0; i < RESET_PAGES; i++) {
-			page = b->order[v][i];
-			if (!i || max(last, page) - min(first, page) >= BITS_PER_LONG) {
-				n++;
-				first = page;
-				last = page;
-			}
-			first = min(first, page);
-			last = max(last, page);
+	for (i = 0; i < RESET_VCPUS * RESET_PAGES; i++) {
+		page = b->order[i];
+		if (i % RESET_PAGES == 0 ||
+		    max(last, page) - min(first, page) >= BITS_PER_LONG) {
+			n++;
+			first = page;
+			last = page;
 		}
+		first = min(first, page);
+		last = max(last, page);
 	}
 	return n;
 }
@@ -341,7 +388,7 @@ static void init_order(struct reset_bench *b, enum bench_pattern pattern)
 	u32 v, i, j, tmp;
 
 	for (v = 0; v < RESET_VCPUS; v++) {
-		u32 *order = b->order[v];
+		u32 *order = b->order + v * RESET_PAGES;
 
 		for (i = 0; i < RESET_PAGES; i++) {
 			j = i;
@@ -380,7 +427,7 @@ static void create_vm(struct reset_bench *b)
 	virt_map(b->vm, RESET_GVA, RESET_GPA, pages);
 	memset(addr_gpa2hva(b->vm, RESET_GPA), 0, pages * PAGE_SIZE);
 
-	b->job = addr_gva2hva(b->vm, (vm_vaddr_t)guest_job);
+	b->jobs = addr_gva2hva(b->vm, (vm_vaddr_t)guest_jobs);
 	b->go = addr_gva2hva(b->vm, (vm_vaddr_t)&guest_go);
 	b->samples = addr_gva2hva(b->vm, (vm_vaddr_t)&guest_samples);
 	b->order = addr_gva2hva(b->vm, (vm_vaddr_t)guest_order);
@@ -404,7 +451,7 @@ void bench_run_reset(const struct bench_cell *cell,
 {
 	struct reset_bench b = { .cell = cell };
 	struct bench_reset_time warm = { };
-	unsigned int pattern, pass, nr;
+	unsigned int pattern, pass, nr, kind;
 
 	memset(res, 0, sizeof(*res) * BENCH_NR_PATTERNS);
 	main_thread = pthread_self();
@@ -418,17 +465,19 @@ void bench_run_reset(const struct bench_cell *cell,
 		init_order(&b, pattern);
 		if (!pattern) {
 			/* Maps all pages. */
-			dirty(&b, RESET_VCPUS);
+			dirty(&b, RESET_VCPUS * RESET_PAGES);
 			time_reset(&b, 1, &warm);
 		}
 		for (pass = 0; pass < cell->passes; pass++) {
 			for (nr = 1; nr <= RESET_VCPUS; nr++) {
-				dirty(&b, RESET_VCPUS);
+				dirty(&b, RESET_VCPUS * RESET_PAGES);
 				time_reset(&b, nr, &b.res->time[nr - 1]);
 			}
-			time_faults(&b, false, &b.res->faults);
 		}
-		time_faults(&b, true, &b.res->idle_faults);
+		for (kind = 0; kind < BENCH_NR_FAULTS; kind++) {
+			while (b.res->faults[kind].nr < cell->faults)
+				time_faults(&b, kind);
+		}
 		time_bare(&b);
 		b.res->write_locks = count_write_locks(&b);
 	}

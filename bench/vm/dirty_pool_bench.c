@@ -43,6 +43,7 @@ static unsigned int runs = 3;
 static struct bench_cell base = {
 	.pages = 8192,
 	.passes = 2,
+	.faults = 500,
 	.period_ms = 100,
 	.timeout_s = 60,
 	.seed = 1,
@@ -60,6 +61,7 @@ static void __noreturn help(const char *argv0, int code)
 		"  --runs N          rounds of all measurements (default: %u)\n"
 		"  --pages N         page writes in a pass, all vCPUs together (default: %u)\n"
 		"  --passes N        passes in a measurement (default: %u)\n"
+		"  --faults N        of each kind that reset times, an order (default: %u)\n"
 		"  --ring-size N     bytes of a ring (default: least with 3/4 below the\n"
 		"                    soft limit)\n"
 		"  --period MS       of the reaper (default: %u)\n"
@@ -67,7 +69,7 @@ static void __noreturn help(const char *argv0, int code)
 		"  --timeout S       for one measurement (default: %u)\n"
 		"  --output FILE     for the JSON lines\n",
 		argv0, default_modes, runs, base.pages, base.passes,
-		base.period_ms, base.seed, base.timeout_s);
+		base.faults, base.period_ms, base.seed, base.timeout_s);
 	exit(code);
 }
 
@@ -372,8 +374,10 @@ static void print_reset(FILE *f, unsigned int run, const struct bench_cell *cell
 		print_u64(f, "bare_pages", r->bare.pages);
 		print_u64(f, "bare_ns", r->bare.ns);
 		print_u64(f, "write_locks", r->write_locks);
-		print_faults(f, "fault_ns", &r->faults);
-		print_faults(f, "idle_fault_ns", &r->idle_faults);
+		print_faults(f, "protected_ns", &r->faults[BENCH_PROTECTED]);
+		print_faults(f, "idle_protected_ns", &r->idle_faults[BENCH_PROTECTED]);
+		print_faults(f, "unmapped_ns", &r->faults[BENCH_UNMAPPED]);
+		print_faults(f, "idle_unmapped_ns", &r->idle_faults[BENCH_UNMAPPED]);
 		fprintf(f, "}\n");
 	}
 	fflush(f);
@@ -518,6 +522,7 @@ int main(int argc, char *argv[])
 		{ "runs",	required_argument, NULL, 'r' },
 		{ "pages",	required_argument, NULL, 'p' },
 		{ "passes",	required_argument, NULL, 'P' },
+		{ "faults",	required_argument, NULL, 'f' },
 		{ "ring-size",	required_argument, NULL, 's' },
 		{ "period",	required_argument, NULL, 'i' },
 		{ "seed",	required_argument, NULL, 'S' },
@@ -551,6 +556,11 @@ int main(int argc, char *argv[])
 			break;
 		case 'P':
 			base.passes = to_uint("--passes", optarg);
+			break;
+		case 'f':
+			base.faults = to_uint("--faults", optarg);
+			if (!base.faults || base.faults > BENCH_MAX_FAULTS)
+				die("--faults: %s is too many or none", optarg);
 			break;
 		case 's':
 			base.ring_bytes = to_uint("--ring-size", optarg);

@@ -50,6 +50,8 @@ struct bench_cell {
 	/* Writes in one pass, by all vCPUs and the device together. */
 	unsigned int pages;
 	unsigned int passes;
+	/* Of each kind, to be timed while resets run, of BENCH_RESET. */
+	unsigned int faults;
 	unsigned int ring_bytes;
 	unsigned int period_ms;
 	unsigned int timeout_s;
@@ -70,6 +72,13 @@ struct bench_vcpu_result {
 	u64 ring_full_exits;
 };
 
+/* Which pages a guest writes, that BENCH_RESET times. */
+enum bench_fault {
+	BENCH_PROTECTED,
+	BENCH_UNMAPPED,
+	BENCH_NR_FAULTS,
+};
+
 struct bench_reset_time {
 	u64 pages;
 	u64 ns;
@@ -85,8 +94,8 @@ struct bench_faults {
 /* Of BENCH_RESET, for each pattern. */
 struct bench_reset_result {
 	struct bench_reset_time time[2];	/* by one thread, by two */
-	struct bench_faults faults;		/* while a reset runs */
-	struct bench_faults idle_faults;	/* while none does */
+	struct bench_faults faults[BENCH_NR_FAULTS];	/* while a reset runs */
+	struct bench_faults idle_faults[BENCH_NR_FAULTS]; /* while none does */
 	struct bench_reset_time bare;		/* of entries without memslot */
 	u64 write_locks;			/* mmu_lock, a reset of all */
 };
