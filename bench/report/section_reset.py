@@ -35,7 +35,7 @@ def rate_figure(cells, figure):
 def fault_figure(cells, figure, kind):
     names = list(resetdata.modes(cells))
     panels = []
-    for p in resetdata.PATTERNS:
+    for p in resetdata.FAULT_PATTERNS:
         series = {}
         for m in names:
             found = [resetdata.faults(cells, p, m, kind, idle) for idle in (True, False)]

@@ -43,12 +43,15 @@
 #define RESET_RING_ENTRIES	4096
 #define RESET_PAGES		3328	/* a vCPU */
 #define RESET_STRIDE		16
+/* A vCPU has as many, of which it dirties RESET_PAGES. */
+#define RESET_REGION		SZ_32K
 #define RESET_WARM_FAULTS	8
 
 const char * const bench_pattern_names[] = {
 	[BENCH_SEQUENTIAL]	= "sequential",
 	[BENCH_STRIDED]		= "strided",
 	[BENCH_RANDOM]		= "random",
+	[BENCH_SCATTERED]	= "scattered",
 };
 
 struct guest_job {
@@ -292,10 +295,10 @@ static u64 wait_for_samples(struct reset_bench *b, u64 n)
 }
 
 /* The MMU notifier has KVM unmap them; the memory stays. */
-static void unmap(struct reset_bench *b, u32 first)
+static void unmap(struct reset_bench *b, int vcpu)
 {
-	void *hva = addr_gpa2hva(b->vm, RESET_GPA + first * PAGE_SIZE);
-	size_t size = RESET_PAGES * PAGE_SIZE;
+	size_t size = RESET_REGION * PAGE_SIZE;
+	void *hva = addr_gpa2hva(b->vm, RESET_GPA + vcpu * size);
 
 	TEST_ASSERT(!mprotect(hva, size, PROT_NONE) &&
 		    !mprotect(hva, size, PROT_READ | PROT_WRITE), "mprotect()");
@@ -311,7 +314,7 @@ static void time_faults(struct reset_bench *b, enum bench_fault kind)
 
 	dirty(b, RESET_PAGES);
 	if (kind == BENCH_UNMAPPED)
-		unmap(b, RESET_PAGES);
+		unmap(b, 1);
 	b->jobs[1] = (struct guest_job) {
 		.first = RESET_PAGES,
 		.end = 2 * RESET_PAGES,
@@ -385,25 +388,22 @@ static u64 count_write_locks(struct reset_bench *b)
 static void init_order(struct reset_bench *b, enum bench_pattern pattern)
 {
 	struct guest_random_state rng = new_guest_random_state(b->cell->seed);
-	u32 v, i, j, tmp;
+	u32 nr = pattern == BENCH_SCATTERED ? RESET_REGION : RESET_PAGES;
+	static u32 pages[RESET_REGION];
+	u32 v, i, j;
 
 	for (v = 0; v < RESET_VCPUS; v++) {
-		u32 *order = b->order + v * RESET_PAGES;
-
+		for (i = 0; i < nr; i++)
+			pages[i] = v * RESET_REGION + i;
 		for (i = 0; i < RESET_PAGES; i++) {
 			j = i;
 			if (pattern == BENCH_STRIDED)
 				j = i * RESET_STRIDE % RESET_PAGES +
 				    i * RESET_STRIDE / RESET_PAGES;
-			order[i] = v * RESET_PAGES + j;
-		}
-		if (pattern != BENCH_RANDOM)
-			continue;
-		for (i = RESET_PAGES - 1; i; i--) {
-			j = guest_random_u32(&rng) % (i + 1);
-			tmp = order[i];
-			order[i] = order[j];
-			order[j] = tmp;
+			else if (pattern != BENCH_SEQUENTIAL)
+				j += guest_random_u32(&rng) % (nr - i);
+			b->order[v * RESET_PAGES + i] = pages[j];
+			pages[j] = pages[i];
 		}
 	}
 }
@@ -411,7 +411,7 @@ static void init_order(struct reset_bench *b, enum bench_pattern pattern)
 static void create_vm(struct reset_bench *b)
 {
 	const struct bench_mode *mode = &b->cell->mode;
-	u32 i, pages = RESET_VCPUS * RESET_PAGES;
+	u32 i, pages = RESET_VCPUS * RESET_REGION;
 	struct reset_thread threads[RESET_VCPUS];
 
 	b->vm = __vm_create(VM_SHAPE_DEFAULT, RESET_VCPUS, pages);
@@ -425,7 +425,7 @@ static void create_vm(struct reset_bench *b)
 	vm_userspace_mem_region_add(b->vm, VM_MEM_SRC_ANONYMOUS, RESET_GPA,
 				    RESET_SLOT, pages, 0);
 	virt_map(b->vm, RESET_GVA, RESET_GPA, pages);
-	memset(addr_gpa2hva(b->vm, RESET_GPA), 0, pages * PAGE_SIZE);
+	memset(addr_gpa2hva(b->vm, RESET_GPA), 0, (size_t)pages * PAGE_SIZE);
 
 	b->jobs = addr_gva2hva(b->vm, (vm_vaddr_t)guest_jobs);
 	b->go = addr_gva2hva(b->vm, (vm_vaddr_t)&guest_go);
@@ -451,7 +451,7 @@ void bench_run_reset(const struct bench_cell *cell,
 {
 	struct reset_bench b = { .cell = cell };
 	struct bench_reset_time warm = { };
-	unsigned int pattern, pass, nr, kind;
+	unsigned int pattern, pass, nr, kind, nr_kinds;
 
 	memset(res, 0, sizeof(*res) * BENCH_NR_PATTERNS);
 	main_thread = pthread_self();
@@ -463,18 +463,18 @@ void bench_run_reset(const struct bench_cell *cell,
 	for (pattern = 0; pattern < BENCH_NR_PATTERNS; pattern++) {
 		b.res = &res[pattern];
 		init_order(&b, pattern);
-		if (!pattern) {
-			/* Maps all pages. */
-			dirty(&b, RESET_VCPUS * RESET_PAGES);
-			time_reset(&b, 1, &warm);
-		}
+		/* Maps the pages. */
+		dirty(&b, RESET_VCPUS * RESET_PAGES);
+		time_reset(&b, 1, &warm);
 		for (pass = 0; pass < cell->passes; pass++) {
 			for (nr = 1; nr <= RESET_VCPUS; nr++) {
 				dirty(&b, RESET_VCPUS * RESET_PAGES);
 				time_reset(&b, nr, &b.res->time[nr - 1]);
 			}
 		}
-		for (kind = 0; kind < BENCH_NR_FAULTS; kind++) {
+		/* Tells no more of faults than any other order does. */
+		nr_kinds = pattern == BENCH_SCATTERED ? 0 : BENCH_NR_FAULTS;
+		for (kind = 0; kind < nr_kinds; kind++) {
 			while (b.res->faults[kind].nr < cell->faults)
 				time_faults(&b, kind);
 		}
