@@ -47,9 +47,33 @@
 #include "tdp_iter.h"
 #include "tdp_mmu.h"
 
-static void clear_bit_shared(struct tdp_iter *iter, gfn_t gfn, u64 bit)
+/* The page table of 4K SPTEs that was looked for last; NULL if there is none. */
+struct last_table {
+	struct kvm_mmu_page *root;
+	gfn_t nr;
+	tdp_ptep_t sptes;
+};
+
+static void find_table(struct last_table *last, struct kvm_mmu_page *root,
+		       gfn_t gfn)
 {
-	u64 *sptep = rcu_dereference(iter->sptep) + (gfn - iter->gfn);
+	struct tdp_iter iter;
+
+	if (last->root == root && last->nr == gfn / SPTE_ENT_PER_PAGE)
+		return;
+
+	last->root = root;
+	last->nr = gfn / SPTE_ENT_PER_PAGE;
+	last->sptes = NULL;
+	for_each_tdp_pte(iter, root, gfn, gfn + 1) {
+		if (iter.level == PG_LEVEL_4K)
+			last->sptes = iter.sptep - gfn % SPTE_ENT_PER_PAGE;
+	}
+}
+
+static void clear_bit_shared(struct kvm_mmu_page *root, u64 *sptep, gfn_t gfn,
+			     u64 bit)
+{
 	u64 old = READ_ONCE(*sptep);
 
 	do {
@@ -58,38 +82,28 @@ static void clear_bit_shared(struct tdp_iter *iter, gfn_t gfn, u64 bit)
 		/* A failure reloads old.  Pairs with all that is named above. */
 	} while (!try_cmpxchg64(sptep, &old, old & ~bit));
 
-	trace_kvm_tdp_mmu_spte_changed(iter->as_id, gfn, iter->level, old,
-				       old & ~bit);
+	trace_kvm_tdp_mmu_spte_changed(kvm_mmu_page_as_id(root), gfn,
+				       PG_LEVEL_4K, old, old & ~bit);
 	kvm_set_pfn_dirty(spte_to_pfn(old));
 }
 
 static void protect_root_shared(struct kvm_mmu_page *root,
-				const struct kvm_dirty_pool_range *range)
+				const struct kvm_dirty_pool_range *range,
+				struct last_table *last)
 {
 	gfn_t base = range->memslot->base_gfn + range->offset;
 	bool wrprot = !kvm_x86_ops.cpu_dirty_log_size || !kvm_ad_enabled() ||
 		      kvm_mmu_page_ad_need_write_protect(root);
 	u64 bit = wrprot ? PT_WRITABLE_MASK : shadow_dirty_mask;
-	unsigned long mask = range->mask;
-	struct tdp_iter iter;
+	unsigned long mask;
 
-	/* One walk for all pages of a page table: two at most. */
-	while (mask) {
+	for (mask = range->mask; mask; mask &= mask - 1) {
 		gfn_t gfn = base + __ffs(mask);
-		u32 end = SPTE_ENT_PER_PAGE - base % SPTE_ENT_PER_PAGE;
-		unsigned long table = mask;
 
-		/* Those beyond the end of gfn's page table are for later. */
-		if (gfn - base < end && end < BITS_PER_LONG)
-			table &= BIT(end) - 1;
-		mask &= ~table;
-
-		for_each_tdp_pte(iter, root, gfn, gfn + 1) {
-			if (iter.level != PG_LEVEL_4K)
-				continue;
-			for (; table; table &= table - 1)
-				clear_bit_shared(&iter, base + __ffs(table), bit);
-		}
+		find_table(last, root, gfn);
+		if (last->sptes)
+			clear_bit_shared(root, rcu_dereference(last->sptes) +
+					       gfn % SPTE_ENT_PER_PAGE, gfn, bit);
 	}
 }
 
@@ -97,6 +111,12 @@ static void protect_root_shared(struct kvm_mmu_page *root,
 static u32 protect_shared(struct kvm *kvm,
 			  const struct kvm_dirty_pool_range *ranges, u32 nr)
 {
+	/*
+	 * One walk for neighbours, in one range or more: RCU keeps a table that
+	 * is unlinked meanwhile, and no page of the ranges is mapped anew
+	 * without being marked after they were taken from the ring.
+	 */
+	struct last_table last = { };
 	struct kvm_mmu_page *root;
 	u32 i = 0;
 
@@ -107,7 +127,7 @@ static u32 protect_shared(struct kvm *kvm,
 		list_for_each_entry_rcu(root, &kvm->arch.tdp_mmu_roots, link) {
 			if (!root->role.invalid &&
 			    kvm_mmu_page_as_id(root) == ranges[i].memslot->as_id)
-				protect_root_shared(root, &ranges[i]);
+				protect_root_shared(root, &ranges[i], &last);
 		}
 	} while (++i < nr && !need_resched() &&
 		 !rwlock_needbreak(&kvm->mmu_lock));

@@ -28,6 +28,7 @@
 enum { PG_LEVEL_4K = 1, PG_LEVEL_2M };
 
 typedef u64 gfn_t;
+typedef u64 *tdp_ptep_t;
 
 struct kvm_memory_slot {
 	gfn_t base_gfn;
