@@ -210,16 +210,23 @@ static void pool_vm_protect(struct kvm_dirty_ring_pool *pool,
 
 	for (i = 0; i < nr; i++) {
 		struct kvm_memory_slot *memslot;
+		unsigned long mask = runs[i].mask;
 		u64 offset = runs[i].offset;
 
 		memslot = pool_vm_memslot(kvm, runs[i].slot);
-		if (IS_ERR(memslot) || offset >= memslot->npages ||
-		    __fls(runs[i].mask) >= memslot->npages - offset)
+		if (IS_ERR(memslot) || offset >= memslot->npages)
 			continue;
+		/*
+		 * Not all or nothing: a page that went with a memslot must not
+		 * keep a page of the memslot that has its id now from being
+		 * trapped.
+		 */
+		if (memslot->npages - offset < BITS_PER_LONG)
+			mask &= BIT(memslot->npages - offset) - 1;
 		ranges[valid++] = (struct kvm_dirty_pool_range) {
 			.memslot = memslot,
 			.offset = offset,
-			.mask = runs[i].mask,
+			.mask = mask,
 		};
 	}
 

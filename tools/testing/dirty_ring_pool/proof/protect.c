@@ -2,8 +2,8 @@
 /*
  * What no slot and no offset can do that userspace left in a ring: the code of
  * virt/kvm/dirty_ring_pool_kvm.c that validates them, taken out of that file by
- * proof.sh, for cbmc.  A run of pages gets to the MMU only if all of it is in
- * a memslot that exists.
+ * proof.sh, for cbmc.  Of a run of pages those get to the MMU that are in a
+ * memslot that exists, all of them and no other.
  */
 #include <linux/kvm_dirty_ring_pool.h>
 
@@ -13,13 +13,6 @@
 #define ANY(type)	({ type any; any; })
 #define ASSUME(x)	__CPROVER_assume(x)
 #define CHECK(x)	__CPROVER_assert(x, #x)
-
-static bool maybe(void)
-{
-	bool any;
-
-	return any;
-}
 
 /* As on x86, where SMM is a second address space. */
 #define KVM_USER_MEM_SLOTS	32764
@@ -35,6 +28,7 @@ struct kvm_memslots {
 };
 
 struct kvm {
+	u32 nr_as;
 	struct kvm_memslots slots[ADDRESS_SPACES];
 	int srcu;
 };
@@ -53,7 +47,7 @@ static struct kvm_dirty_pool_vm *to_pool_vm(struct kvm_dirty_ring_pool *pool)
 
 static u32 kvm_arch_nr_memslot_as_ids(struct kvm *kvm)
 {
-	return maybe() ? 1 : ADDRESS_SPACES;
+	return kvm->nr_as;
 }
 
 static u32 array_index_nospec(u32 index, u32 nr)
@@ -71,7 +65,7 @@ static struct kvm_memslots *__kvm_memslots(struct kvm *kvm, int as_id)
 static struct kvm_memory_slot *id_to_memslot(struct kvm_memslots *slots, int id)
 {
 	CHECK(id >= 0 && id < KVM_USER_MEM_SLOTS);
-	return maybe() ? slots->slot : NULL;
+	return slots->slot;
 }
 
 static int srcu_read_lock(int *srcu)
@@ -85,22 +79,30 @@ static void srcu_read_unlock(int *srcu, int idx)
 	in_srcu = false;
 }
 
-static unsigned long __fls(unsigned long word)
-{
-	CHECK(word);
-	return BITS_PER_LONG - 1 - __builtin_clzl(word);
-}
-
 static u32 ranges_seen;
+
+/* A page of a run, of this memslot if it is in one. */
+static struct {
+	const struct kvm_memory_slot *slot;
+	u64 offset;
+	u32 bit;
+	bool seen;
+} witness;
 
 void kvm_arch_dirty_pool_protect(struct kvm *kvm,
 				 const struct kvm_dirty_pool_range *ranges,
 				 u32 nr)
 {
-	u32 i = ANY(u32), bit = ANY(u32);
+	u32 i, bit = ANY(u32);
 
 	CHECK(in_srcu);
 	ranges_seen = nr;
+	for (i = 0; i < nr; i++)
+		witness.seen |= ranges[i].memslot == witness.slot &&
+				ranges[i].offset == witness.offset &&
+				ranges[i].mask & BIT(witness.bit);
+
+	i = ANY(u32);
 	ASSUME(i < nr && bit < BITS_PER_LONG && ranges[i].mask & BIT(bit));
 	CHECK(ranges[i].memslot == kvm->slots[0].slot ||
 	      ranges[i].memslot == kvm->slots[1].slot);
@@ -115,16 +117,37 @@ void proof_protect(void)
 	struct kvm_dirty_pool_run runs[KVM_DIRTY_POOL_RUNS];
 	struct kvm_memory_slot slot0, slot1;
 	struct kvm kvm = { .slots = { { &slot0 }, { &slot1 } } };
+	bool exists[ADDRESS_SPACES], in_slot;
 	struct kvm_dirty_pool_vm vm = { .kvm = &kvm };
-	u32 nr = ANY(u32), i;
+	u32 nr = ANY(u32), i, as_id;
 
 	ASSUME(nr && nr <= KVM_DIRTY_POOL_RUNS);
 	for (i = 0; i < KVM_DIRTY_POOL_RUNS; i++)
 		ASSUME(runs[i].mask & 1);	/* shown by proof_reset() */
 	ASSUME(slot0.npages && slot1.npages);
 
+	kvm.nr_as = ANY(u32);
+	ASSUME(kvm.nr_as == 1 || kvm.nr_as == ADDRESS_SPACES);
+	for (i = 0; i < ADDRESS_SPACES; i++) {
+		if (!exists[i])
+			kvm.slots[i].slot = NULL;
+	}
+
+	i = ANY(u32);
+	witness.bit = ANY(u32);
+	ASSUME(i < nr && witness.bit < BITS_PER_LONG &&
+	       runs[i].mask & BIT(witness.bit));
+	as_id = runs[i].slot >> 16;
+	witness.offset = runs[i].offset;
+	witness.slot = as_id < kvm.nr_as &&
+		       (runs[i].slot & 0xffff) < KVM_USER_MEM_SLOTS ?
+		       kvm.slots[as_id].slot : NULL;
+	in_slot = witness.slot && witness.offset < witness.slot->npages &&
+		  witness.bit < witness.slot->npages - witness.offset;
+
 	pool_vm_protect(&vm.pool, runs, nr);
 
+	CHECK(witness.seen == in_slot);
 	CHECK(ranges_seen <= nr);
 	CHECK(!in_srcu);
 }
