@@ -39,8 +39,8 @@ struct kvm_dirty_ring_pool;
 /* A claim is held with preemption off: bound the entries pushed under it. */
 #define KVM_DIRTY_POOL_BATCH		64
 
-/* Runs of pages protected together: worth taking a lock, fit on the stack. */
-#define KVM_DIRTY_POOL_RUNS		32
+/* Runs of pages protected together: hold a ring's neighbours, fit on the stack */
+#define KVM_DIRTY_POOL_RUNS		64
 
 /* No ring, and the end of every search. */
 #define KVM_DIRTY_POOL_NONE		(~0u)

@@ -712,9 +712,14 @@ bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
 }
 
 /* Runs of pages that were reset but not protected yet. */
+/*
+ * @hint: by the pages' place, the run that was begun there last: pages dirtied
+ *	in no order find their neighbours in it.  May name any run, or none
+ */
 struct pool_runs {
 	u32 nr;
 	struct kvm_dirty_pool_run run[KVM_DIRTY_POOL_RUNS];
+	u8 hint[KVM_DIRTY_POOL_RUNS];
 };
 
 static void pool_runs_flush(struct kvm_dirty_ring_pool *pool,
@@ -725,7 +730,7 @@ static void pool_runs_flush(struct kvm_dirty_ring_pool *pool,
 	runs->nr = 0;
 }
 
-/* Join a page to @run, which a scan does in either direction. */
+/* Join a page to @run, if it is near enough: above, or below. */
 static bool pool_run_join(struct kvm_dirty_pool_run *run, u32 slot, u64 offset)
 {
 	u64 up = offset - run->offset;
@@ -734,13 +739,15 @@ static bool pool_run_join(struct kvm_dirty_pool_run *run, u32 slot, u64 offset)
 	if (slot != run->slot)
 		return false;
 
-	if (up < BITS_PER_LONG) {
+	/* Not across 2^64: a run with such a page is no memslot's. */
+	if (offset >= run->offset && up < BITS_PER_LONG) {
 		run->mask |= 1UL << up;
 		return true;
 	}
 
 	/* The highest page must not be shifted out. */
-	if (down < BITS_PER_LONG && !(run->mask >> (BITS_PER_LONG - down))) {
+	if (offset < run->offset && down < BITS_PER_LONG &&
+	    !(run->mask >> (BITS_PER_LONG - down))) {
 		run->mask = run->mask << down | 1;
 		run->offset = offset;
 		return true;
@@ -752,9 +759,12 @@ static bool pool_run_join(struct kvm_dirty_pool_run *run, u32 slot, u64 offset)
 static void pool_runs_add(struct kvm_dirty_ring_pool *pool,
 			  struct pool_runs *runs, u32 slot, u64 offset)
 {
+	u8 *hint = &runs->hint[offset / BITS_PER_LONG % KVM_DIRTY_POOL_RUNS];
 	struct kvm_dirty_pool_run *run;
 
 	if (runs->nr && pool_run_join(&runs->run[runs->nr - 1], slot, offset))
+		return;
+	if (*hint < runs->nr && pool_run_join(&runs->run[*hint], slot, offset))
 		return;
 
 	if (runs->nr == KVM_DIRTY_POOL_RUNS) {
@@ -762,6 +772,7 @@ static void pool_runs_add(struct kvm_dirty_ring_pool *pool,
 		cond_resched();
 	}
 
+	*hint = runs->nr;
 	run = &runs->run[runs->nr++];
 	run->slot = slot;
 	run->offset = offset;
@@ -789,7 +800,7 @@ static void pool_runs_add(struct kvm_dirty_ring_pool *pool,
 int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
 			 struct kvm_dirty_pool_ring *ring, u32 *count)
 {
-	struct pool_runs runs = { .nr = 0 };
+	struct pool_runs runs = { };
 	u32 index, first, end;
 	int ret = 0;
 

@@ -877,7 +877,7 @@ static void t_reset_runs(void)
 	u32 i, k;
 
 	/* joined into masks or not, each page is protected, none else */
-	vm_init(&vm, 1, 1, 64, 4, NULL, 0);
+	vm_init(&vm, 1, 1, 128, 4, NULL, 0);
 	vm.on_protect = sum_protect;
 	prot_sum = 0;
 	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
@@ -891,9 +891,10 @@ static void t_reset_runs(void)
 	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
 		vm_mark(&vm, 0, 3 + i / 13, offsets[i], 1, 0);
 		for (k = 0, dup = false; k < i; k++)
-			dup |= offsets[k] == offsets[i];
-		/* repeated pages here are far apart: protected each time */
-		want += (4 + i / 13) * 1000003ull ^ offsets[i];
+			dup |= offsets[k] == offsets[i] && k / 13 == i / 13;
+		/* once, also if it comes again */
+		if (!dup)
+			want += (4 + i / 13) * 1000003ull ^ offsets[i];
 	}
 	prot_sum = 0;
 	EQUAL(vm_drain(&vm, 0), ARRAY_SIZE(offsets));
@@ -901,10 +902,10 @@ static void t_reset_runs(void)
 	/* many far apart: more runs than are kept */
 	vm.protected = 0;
 	vm.protects = 0;
-	for (i = 0; i < 59; i++)
+	for (i = 0; i < 99; i++)
 		vm_mark(&vm, 0, i & 1, 1000 * i, 1, 0);
-	EQUAL(vm_drain(&vm, 0), 59);
-	EQUAL(vm.protected, 59);
+	EQUAL(vm_drain(&vm, 0), 99);
+	EQUAL(vm.protected, 99);
 	CHECK(vm.protects >= 2);
 	/* a run up and one down is one run each */
 	vm.protects = 0;
@@ -912,6 +913,122 @@ static void t_reset_runs(void)
 		vm_mark(&vm, 0, 0, i, 1, 0);
 	EQUAL(vm_drain(&vm, 0), 32);
 	EQUAL(vm.protects, 1);
+	vm_exit(&vm);
+}
+
+static struct kvm_dirty_pool_run runs_seen[64];
+static u32 nr_runs_seen;
+
+static void keep_run(struct vm *v, const struct kvm_dirty_pool_run *run)
+{
+	CHECK(nr_runs_seen < ARRAY_SIZE(runs_seen));
+	runs_seen[nr_runs_seen++] = *run;
+}
+
+static void t_reset_merge(void)
+{
+	static const struct {
+		u32 slot;
+		u64 offset;
+	} entries[] = {
+		/* two scans by turns, one of them down, and each page twice */
+		{ 1, 70 }, { 1, 4099 }, { 1, 71 }, { 1, 4098 }, { 1, 127 },
+		{ 1, 4096 }, { 1, 70 }, { 1, 4099 }, { 1, 71 }, { 1, 4098 },
+		/* below where the run began, then what no longer fits in it */
+		{ 1, 64 }, { 1, 4160 }, { 1, 63 },
+		/* the same place of another slot, also of another address space */
+		{ 2, 70 }, { 1, 68 }, { 0x10001, 70 }, { 2, 71 },
+		/* the same place in the index, far away */
+		{ 1, 70 + (1ull << 40) }, { 1, 69 },
+		/* on both sides of 2^64 */
+		{ 1, ~0ull }, { 3, ~0ull - 63 }, { 3, 5 }, { 3, ~0ull },
+	};
+	static const struct kvm_dirty_pool_run want[] = {
+		{ 1, 64, 1ull << 63 | 0xc1 },
+		{ 1, 4096, 0xd },
+		{ 1, 4160, 0x1 },
+		{ 1, 63, 0x1 },
+		{ 2, 70, 0x1 },
+		{ 1, 68, 0x1 },
+		{ 0x10001, 70, 0x1 },
+		{ 2, 71, 0x1 },
+		{ 1, 70 + (1ull << 40), 0x1 },
+		{ 1, 69, 0x1 },
+		{ 1, ~0ull, 0x1 },
+		{ 3, ~0ull - 63, 1ull << 63 | 0x1 },
+		{ 3, 5, 0x1 },
+	};
+	u32 i;
+
+	vm_init(&vm, 1, 1, 64, 4, NULL, 0);
+	for (i = 0; i < ARRAY_SIZE(entries); i++)
+		vm_mark(&vm, 0, entries[i].slot, entries[i].offset, 1, 0);
+	vm.on_run = keep_run;
+	nr_runs_seen = 0;
+	EQUAL(vm_drain(&vm, 0), ARRAY_SIZE(entries));
+	EQUAL(vm.protects, 1);
+	EQUAL(nr_runs_seen, ARRAY_SIZE(want));
+	for (i = 0; i < ARRAY_SIZE(want); i++) {
+		EQUAL(runs_seen[i].slot, want[i].slot);
+		CHECK(runs_seen[i].offset == want[i].offset);
+		CHECK(runs_seen[i].mask == want[i].mask);
+	}
+	vm_exit(&vm);
+}
+
+#define ANY_PAGES	124
+
+static struct kvm_dirty_gfn pages_seen[ANY_PAGES * BITS_PER_LONG];
+static u32 nr_pages_seen;
+
+static void keep_page(struct vm *v, u32 slot, u64 offset)
+{
+	CHECK(nr_pages_seen < ARRAY_SIZE(pages_seen));
+	pages_seen[nr_pages_seen++] = (struct kvm_dirty_gfn) {
+		.slot = slot, .offset = offset,
+	};
+}
+
+static bool has_page(const struct kvm_dirty_gfn *pages, u32 nr,
+		     const struct kvm_dirty_gfn *page)
+{
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		if (pages[i].slot == page->slot && pages[i].offset == page->offset)
+			return true;
+	}
+	return false;
+}
+
+/* Whatever userspace makes of the entries: these pages, and no other. */
+static void t_reset_any(void)
+{
+	struct kvm_dirty_gfn any[ANY_PAGES];
+	u32 round, i;
+
+	vm_init(&vm, 1, 1, 128, 4, NULL, 0);
+	vm.on_protect = keep_page;
+	srandom(1);
+	for (round = 0; round < 500; round++) {
+		/* From neighbours to the other end of all that there is */
+		u64 reach = ~0ull >> (random() % 62);
+		u64 base = random() % 3 * (~0ull / 2 - 40);
+
+		for (i = 0; i < ANY_PAGES; i++) {
+			u64 r = (u64)random() << 40 ^ (u64)random() << 20 ^ random();
+
+			any[i].slot = random() % 3 << 15;
+			any[i].offset = base + r % reach - reach / 2;
+			vm_mark(&vm, 0, any[i].slot, any[i].offset, 1, 0);
+		}
+		nr_pages_seen = 0;
+		EQUAL(vm_drain(&vm, 0), ANY_PAGES);
+		for (i = 0; i < ANY_PAGES; i++)
+			CHECK(has_page(pages_seen, nr_pages_seen, &any[i]));
+		for (i = 0; i < nr_pages_seen; i++)
+			CHECK(has_page(any, ANY_PAGES, &pages_seen[i]));
+	}
 	vm_exit(&vm);
 }
 
@@ -1072,6 +1189,8 @@ static const struct {
 	{ "policy with both a last ring and a put()", t_sticky_put },
 	{ "policy that offers nonsense", t_mad_policy },
 	{ "reset protects each page, in runs", t_reset_runs },
+	{ "reset merges pages that come by turns", t_reset_merge },
+	{ "reset protects what entries say, whatever that is", t_reset_any },
 	{ "reset stops at a signal", t_reset_signal },
 	{ "flush for what another has reset", t_flush },
 	{ "reset bounded whatever userspace writes", t_reset_hostile },

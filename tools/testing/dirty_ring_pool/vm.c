@@ -30,6 +30,8 @@ static void vm_protect(struct kvm_dirty_ring_pool *pool,
 	u32 i;
 
 	for (i = 0; i < nr; i++) {
+		if (vm->on_run)
+			vm->on_run(vm, &runs[i]);
 		for (mask = runs[i].mask; mask; mask &= mask - 1) {
 			count++;
 			if (vm->on_protect)

@@ -27,6 +27,7 @@ struct vm {
 	u32 last_park;
 	/* For the test to look at what is protected. */
 	void (*on_protect)(struct vm *vm, u32 slot, u64 offset);
+	void (*on_run)(struct vm *vm, const struct kvm_dirty_pool_run *run);
 };
 
 void vm_init(struct vm *vm, u32 rings, u32 max, u32 size, u32 rsvd,
