@@ -139,8 +139,8 @@ enum kvm_dirty_pool_event {
 /**
  * struct kvm_dirty_pool_run - neighbouring pages of a memslot
  * @slot: as kvm_dirty_gfn::slot
- * @offset: of the first page, as kvm_dirty_gfn::offset
- * @mask: a bit for each page from @offset on; bit 0 is set
+ * @offset: as kvm_dirty_gfn::offset, a multiple of BITS_PER_LONG
+ * @mask: a bit for each page from @offset on, at least one
  */
 struct kvm_dirty_pool_run {
 	u32 slot;

@@ -714,7 +714,7 @@ bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
 /* Runs of pages that were reset but not protected yet. */
 /*
  * @hint: by the pages' place, the run that was begun there last: pages dirtied
- *	in no order find their neighbours in it.  May name any run, or none
+ *	in no order find their neighbours by it.  May name any run, or none
  */
 struct pool_runs {
 	u32 nr;
@@ -730,53 +730,26 @@ static void pool_runs_flush(struct kvm_dirty_ring_pool *pool,
 	runs->nr = 0;
 }
 
-/* Join a page to @run, if it is near enough: above, or below. */
-static bool pool_run_join(struct kvm_dirty_pool_run *run, u32 slot, u64 offset)
-{
-	u64 up = offset - run->offset;
-	u64 down = run->offset - offset;
-
-	if (slot != run->slot)
-		return false;
-
-	/* Not across 2^64: a run with such a page is no memslot's. */
-	if (offset >= run->offset && up < BITS_PER_LONG) {
-		run->mask |= 1UL << up;
-		return true;
-	}
-
-	/* The highest page must not be shifted out. */
-	if (offset < run->offset && down < BITS_PER_LONG &&
-	    !(run->mask >> (BITS_PER_LONG - down))) {
-		run->mask = run->mask << down | 1;
-		run->offset = offset;
-		return true;
-	}
-
-	return false;
-}
-
 static void pool_runs_add(struct kvm_dirty_ring_pool *pool,
 			  struct pool_runs *runs, u32 slot, u64 offset)
 {
 	u8 *hint = &runs->hint[offset / BITS_PER_LONG % KVM_DIRTY_POOL_RUNS];
-	struct kvm_dirty_pool_run *run;
+	u64 first = offset - offset % BITS_PER_LONG;
+	struct kvm_dirty_pool_run *run = &runs->run[*hint];
 
-	if (runs->nr && pool_run_join(&runs->run[runs->nr - 1], slot, offset))
-		return;
-	if (*hint < runs->nr && pool_run_join(&runs->run[*hint], slot, offset))
-		return;
+	if (*hint >= runs->nr || run->slot != slot || run->offset != first) {
+		if (runs->nr == KVM_DIRTY_POOL_RUNS) {
+			pool_runs_flush(pool, runs);
+			cond_resched();
+		}
 
-	if (runs->nr == KVM_DIRTY_POOL_RUNS) {
-		pool_runs_flush(pool, runs);
-		cond_resched();
+		*hint = runs->nr++;
+		run = &runs->run[*hint];
+		run->slot = slot;
+		run->offset = first;
+		run->mask = 0;
 	}
-
-	*hint = runs->nr;
-	run = &runs->run[runs->nr++];
-	run->slot = slot;
-	run->offset = offset;
-	run->mask = 1;
+	run->mask |= BIT(offset - first);
 }
 
 /**

@@ -223,6 +223,8 @@ static void pool_vm_protect(struct kvm_dirty_ring_pool *pool,
 		 */
 		if (memslot->npages - offset < BITS_PER_LONG)
 			mask &= BIT(memslot->npages - offset) - 1;
+		if (!mask)
+			continue;
 		ranges[valid++] = (struct kvm_dirty_pool_range) {
 			.memslot = memslot,
 			.offset = offset,

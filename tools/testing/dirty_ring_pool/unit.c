@@ -934,7 +934,7 @@ static void t_reset_merge(void)
 		/* two scans by turns, one of them down, and each page twice */
 		{ 1, 70 }, { 1, 4099 }, { 1, 71 }, { 1, 4098 }, { 1, 127 },
 		{ 1, 4096 }, { 1, 70 }, { 1, 4099 }, { 1, 71 }, { 1, 4098 },
-		/* below where the run began, then what no longer fits in it */
+		/* at the ends of what a run can hold, and just beyond */
 		{ 1, 64 }, { 1, 4160 }, { 1, 63 },
 		/* the same place of another slot, also of another address space */
 		{ 2, 70 }, { 1, 68 }, { 0x10001, 70 }, { 2, 71 },
@@ -947,16 +947,16 @@ static void t_reset_merge(void)
 		{ 1, 64, 1ull << 63 | 0xc1 },
 		{ 1, 4096, 0xd },
 		{ 1, 4160, 0x1 },
-		{ 1, 63, 0x1 },
-		{ 2, 70, 0x1 },
-		{ 1, 68, 0x1 },
-		{ 0x10001, 70, 0x1 },
-		{ 2, 71, 0x1 },
-		{ 1, 70 + (1ull << 40), 0x1 },
-		{ 1, 69, 0x1 },
-		{ 1, ~0ull, 0x1 },
+		{ 1, 0, 1ull << 63 },
+		{ 2, 64, 0x40 },
+		{ 1, 64, 0x10 },
+		{ 0x10001, 64, 0x40 },
+		{ 2, 64, 0x80 },
+		{ 1, 64 + (1ull << 40), 0x40 },
+		{ 1, 64, 0x20 },
+		{ 1, ~0ull - 63, 1ull << 63 },
 		{ 3, ~0ull - 63, 1ull << 63 | 0x1 },
-		{ 3, 5, 0x1 },
+		{ 3, 0, 0x20 },
 	};
 	u32 i;
 

@@ -130,7 +130,7 @@ static void vm_protect(struct kvm_dirty_ring_pool *p,
 	for (i = 0; i < nr; i++) {
 		u64 bit = witness ? witness->offset - runs[i].offset : 0;
 
-		CHECK(runs[i].mask & 1);
+		CHECK(runs[i].mask && runs[i].offset % BITS_PER_LONG == 0);
 		if (witness && runs[i].slot == witness->slot &&
 		    bit < BITS_PER_LONG && runs[i].mask & BIT(bit))
 			witnessed = true;

@@ -97,10 +97,12 @@ void kvm_arch_dirty_pool_protect(struct kvm *kvm,
 
 	CHECK(in_srcu);
 	ranges_seen = nr;
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr; i++) {
+		CHECK(ranges[i].mask);
 		witness.seen |= ranges[i].memslot == witness.slot &&
 				ranges[i].offset == witness.offset &&
 				ranges[i].mask & BIT(witness.bit);
+	}
 
 	i = ANY(u32);
 	ASSUME(i < nr && bit < BITS_PER_LONG && ranges[i].mask & BIT(bit));
@@ -123,7 +125,7 @@ void proof_protect(void)
 
 	ASSUME(nr && nr <= KVM_DIRTY_POOL_RUNS);
 	for (i = 0; i < KVM_DIRTY_POOL_RUNS; i++)
-		ASSUME(runs[i].mask & 1);	/* shown by proof_reset() */
+		ASSUME(runs[i].mask);	/* shown by proof_reset() */
 	ASSUME(slot0.npages && slot1.npages);
 
 	kvm.nr_as = ANY(u32);
