@@ -10,8 +10,8 @@ FAULTS = {
     "unmapped": "unmapped",
 }
 PATTERNS = {
-    "sequential": "a page and then the next: 64 of them to a run",
-    "strided": "each 16th page: four of them to a run",
+    "sequential": "a page and then the next: with per-vCPU rings, 64 of them to a run",
+    "strided": "each 16th page: with per-vCPU rings, four of them to a run",
     "random": "any order: hardly ever two neighbours",
     "scattered": "any order, a tenth of the pages of a region of 32,768 for each vCPU",
 }
