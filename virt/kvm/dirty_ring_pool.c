@@ -711,10 +711,10 @@ bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
 	return false;
 }
 
-/* Runs of pages that were reset but not protected yet. */
 /*
- * @hint: by the pages' place, the run that was begun there last: pages dirtied
- *	in no order find their neighbours by it.  May name any run, or none
+ * Runs of pages that were reset but not protected yet.  By a page's place, @hint
+ * names the run that was begun there last, if it is still there: so pages that
+ * were dirtied in no order find their neighbours.
  */
 struct pool_runs {
 	u32 nr;
