@@ -3137,19 +3137,18 @@ static uint64_t writes_done(struct env *e)
 	return sum;
 }
 
-/* Leaves pages in the log, unless the host's tick comes just now. */
-#define wait_for_writes(e, cond)					\
-do {									\
-	uint64_t __until = writes_done(e) + 1 + host_random(e, 400);	\
-									\
-	wait_for(writes_done(e) >= __until || (cond), "writes");	\
-} while (0)
+/* After these, pages are in the log, unless the host's tick came just then. */
+static uint64_t some_more_writes(struct env *e)
+{
+	return writes_done(e) + 1 + host_random(e, 400);
+}
 
 /* A VMM that harvests kicks the vCPUs, for the log to arrive in the rings. */
 static void test_pml_kick(int unused)
 {
 	uint32_t i, round, rounds = scale(40, 12);
 	struct env e = {};
+	uint64_t writes;
 
 	need_pml();
 	/* Rings that vCPUs do not fill: nothing but kicks makes them leave. */
@@ -3164,7 +3163,8 @@ static void test_pml_kick(int unused)
 		start_vcpus(&e);
 		for (i = 0; i < host_random(&e, 4); i++)
 			harvest_some(&e);
-		wait_for_writes(&e, false);
+		writes = some_more_writes(&e);
+		wait_for(writes_done(&e) >= writes, "writes");
 		if (round % 2) {
 			/* Parked rings kick their vCPUs. */
 			WRITE_ONCE(e.quit, true);
@@ -3189,8 +3189,8 @@ static bool used_reserve(struct env *e, uint64_t claims)
 static void test_pml_stop(int unused)
 {
 	uint32_t round, rounds = scale(60, 20);
+	uint64_t writes, claims;
 	struct env e = {};
-	uint64_t claims;
 
 	need_pml();
 	env_init(&e, 3, 0);
@@ -3203,7 +3203,9 @@ static void test_pml_stop(int unused)
 		claims = e.st.reserve_claims;
 		set_writes(&e, UINT_MAX);
 		start_vcpus(&e);
-		wait_for_writes(&e, used_reserve(&e, claims));
+		writes = some_more_writes(&e);
+		wait_for(writes_done(&e) >= writes || used_reserve(&e, claims),
+			 "writes, or a log with all rings parked");
 		kick_vcpus(&e);
 		check(&e);
 	}
