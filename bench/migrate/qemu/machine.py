@@ -23,6 +23,8 @@ PARAMS = 0x20000
 CHECK = PARAMS + 24
 VCPU = PARAMS + 64
 VCPU_SIZE = 128
+# Where a vCPU is once it runs; guest/boot.ld sees to it
+WORKER = range(0x100800, 0x101000)
 WORKLOADS = {"idle": 0, "uniform": 1, "skewed": 2, "bursty": 3}
 NOT_STARTED, FILLING, RUNNING, CHECKING, STOPPED = range(5)
 
@@ -237,17 +239,27 @@ class Machine:
             self.poll(0.01)
 
     def hang(self, what):
-        """Is it the emulator's fault?  It then runs the guest with the registers
-        of the kernel below, whose addresses are beyond the guest's memory."""
+        """Is it the emulator's fault?  It lets a vCPU go on with the registers of
+        the kernel below, and what that one does then, nobody knows."""
         what = f"{self.name}: {what}"
         try:
             at = self.at()
         except Failure as e:
             raise Failure(f"{what}; {e}") from None
         what += f", vCPUs at {' '.join(at)}"
-        if any(int(a, 16) >= self.guest.memory * MIB for a in at):
+        self.tell_state()
+        if any(int(a, 16) not in WORKER for a in at):
             raise EmulatorFault(what)
         raise Failure(what)
+
+    def tell_state(self):
+        """All there is to see of a guest that does not do what it should."""
+        print(f"{self.name}: {self.qmp('query-status')}, {self.events}")
+        print(self.human("info registers -a", limit=10))
+        print("parameters:", *struct.unpack("<8I", self.memory[PARAMS:PARAMS + 32]))
+        for i, v in enumerate(self.vcpus()):
+            print(f"vCPU {i}:", *(f"{name} {value}" for name, value in vars(v).items()),
+                  flush=True)
 
     def at(self):
         """Where each vCPU is.  After a triple fault that is the reset vector on
