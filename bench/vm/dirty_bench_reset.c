@@ -46,6 +46,8 @@
 /* A vCPU has as many, of which it dirties RESET_PAGES. */
 #define RESET_REGION		SZ_32K
 #define RESET_WARM_FAULTS	8
+/* In a pass: each takes but some milliseconds. */
+#define RESET_TURNS		4
 
 const char * const bench_pattern_names[] = {
 	[BENCH_SEQUENTIAL]	= "sequential",
@@ -466,7 +468,7 @@ void bench_run_reset(const struct bench_cell *cell,
 		/* Maps the pages. */
 		dirty(&b, RESET_VCPUS * RESET_PAGES);
 		time_reset(&b, 1, &warm);
-		for (pass = 0; pass < cell->passes; pass++) {
+		for (pass = 0; pass < cell->passes * RESET_TURNS; pass++) {
 			for (nr = 1; nr <= RESET_VCPUS; nr++) {
 				dirty(&b, RESET_VCPUS * RESET_PAGES);
 				time_reset(&b, nr, &b.res->time[nr - 1]);
