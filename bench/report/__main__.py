@@ -32,14 +32,14 @@ def collect(lines, out, *meta):
     if not cells:
         raise SystemExit(f"{lines}: nothing was measured")
     data = {"meta": dict(m.split("=", 1) for m in meta), "env": env,
-            "summary": rundata.summarize(cells), "cells": cells}
+            "summary": rundata.summarize_run(cells), "cells": cells}
     rundata.write_json(out, data, indent=1)
 
 
 def check(lines):
     """One test a cell, and one for the whole; exits with 1 if one fails."""
     env, cells = rundata.read_lines(lines)
-    summary = rundata.summarize(cells) if cells else []
+    summary = rundata.summarize_run(cells) if cells else []
     tests = [("the machine is described", bool(env)),
              ("every mode was measured",
               {"bitmap", "per-vcpu"} < {c["mode"] for c in cells})]

@@ -57,7 +57,7 @@ def summarize(cells):
         return {"tracker": members[0]["tracker"], "nostop": members[0]["nostop"],
                 "lost": sum(c["unequal"] + c["bad"] for c in members)}
 
-    return rundata.summarize_migrations(cells, measures, RATIOS, WORKLOADS, counts)
+    return rundata.summarize(cells, measures, RATIOS, WORKLOADS, counts)
 
 
 def targets(summary):

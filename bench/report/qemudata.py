@@ -33,7 +33,7 @@ def summarize(cells):
         return {"wrong": sum(c["unequal"] + c["bad"] for c in members),
                 "forced": sum(c["forced"] for c in members)}
 
-    return rundata.summarize_migrations(cells, measures, RATIOS, WORKLOADS, counts)
+    return rundata.summarize(cells, measures, RATIOS, WORKLOADS, counts)
 
 
 def collect(lines, out, *meta):

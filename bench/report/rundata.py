@@ -14,7 +14,7 @@ COUNTS = ("ring_full_exits", "parked_exits", "exhausted_exits", "claims",
           "overflows", "pushed", "moves", "wakeups", "harvests", "device_eagain")
 
 
-def summarize_migrations(cells, measures, ratios, workloads, counts):
+def summarize(cells, measures, ratios, workloads, counts):
     """An entry for each workload, number of vCPUs and mode: the spread of what
     measures() says of each cell; x_NAME for those in ratios, over per-vCPU rings
     in the same run; and what counts() says of all of its cells."""
@@ -86,7 +86,6 @@ def measures(cell):
         "reset_ns": per_page(cell["reset_ns"], cell["marks"]),
         "mark_ns": per_page(cell["device_mark_ns"], cell["device_writes"]),
         "pages": cell["writes"],
-        "lost": cell["lost"],
     }
     hot = cell["per_vcpu"][0]
     out["hot_still_share"] = hot["still_ns"] / hot["active_ns"] if hot["active_ns"] else 0
@@ -100,37 +99,14 @@ def spread(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def summarize(cells):
-    """One entry per workload, number of vCPUs and mode, in order of appearance."""
-    groups, pages = {}, {}
-    for cell in cells:
-        key = (cell["workload"], cell["vcpus"], cell["mode"])
-        groups.setdefault(key, []).append(cell)
-        pages[key + (cell["run"],)] = measures(cell)["pages_per_s"]
+def summarize_run(cells):
+    def counts(members):
+        return {"tracker": members[0]["tracker"], "nostop": members[0]["nostop"],
+                "soft_limit": members[0]["soft_limit"],
+                "lost": sum(c["lost"] for c in members),
+                "writes": sum(c["writes"] for c in members)}
 
-    summary = []
-    for (workload, vcpus, mode), members in groups.items():
-        found = [measures(c) for c in members]
-        entry = {"workload": workload, "vcpus": vcpus, "mode": mode,
-                 "tracker": members[0]["tracker"], "nostop": members[0]["nostop"],
-                 "soft_limit": members[0]["soft_limit"], "runs": len(members)}
-        for name in found[0]:
-            entry[name] = spread([f[name] for f in found])
-        entry["lost"] = sum(f["lost"] for f in found)
-        entry["writes"] = sum(f["pages"] for f in found)
-        # Round by round: what slows down a round slows down both
-        ratios = [pages[(workload, vcpus, mode, c["run"])] /
-                  pages[(workload, vcpus, "per-vcpu", c["run"])]
-                  for c in members
-                  if (workload, vcpus, "per-vcpu", c["run"]) in pages]
-        if ratios:
-            entry["ratio"] = spread(ratios)
-        summary.append(entry)
-
-    order = {m: i for i, m in enumerate(mode_names(summary))}
-    names = list(WORKLOADS)
-    summary.sort(key=lambda e: (names.index(e["workload"]), e["vcpus"], order[e["mode"]]))
-    return summary
+    return summarize(cells, measures, ("pages_per_s",), WORKLOADS, counts)
 
 
 def mode_names(summary):

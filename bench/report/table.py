@@ -24,7 +24,7 @@ def rate(entry):
 
 
 def ratio(entry):
-    return f"{entry['ratio']['median']:.2f}" if "ratio" in entry else "-"
+    return f"{entry['x_pages_per_s']['median']:.2f}" if "x_pages_per_s" in entry else "-"
 
 
 COLUMNS = (
