@@ -55,13 +55,12 @@ pool() {
 centi() { read -r a b < /proc/uptime; echo "${a%.*}${a#*.}"; }
 
 # Whose virtualization this is.  QEMU's emulation of SVM shuts a guest down once
-# in a long while, see dirty_pool_test.c: a test that says so is run again then,
-# twice at most
+# in a long while, see dirty_pool_test.c: a test that says so is run again then
 repeats=0
 look=cat
 if ! dmesg | grep -q 'Hypervisor detected: KVM'; then
 	if grep -qw svm /proc/cpuinfo; then
-		repeats=2
+		repeats=5
 	else
 		look=without_bochs
 	fi

@@ -29,6 +29,7 @@
 
 #define MAX_MODES		32
 #define MAX_LIST		16
+#define MAX_REPEATS		5	/* of a measurement, by faults of the emulator */
 
 static const char default_modes[] =
 	"bitmap,per-vcpu,round-robin,lru,last-used,mru,last-used+nostop";
@@ -467,7 +468,7 @@ static unsigned int measure_cell(const struct bench_cell *cell,
 		if (WIFEXITED(status) && WEXITSTATUS(status) == BENCH_OK)
 			return repeats;
 		if (!WIFEXITED(status) ||
-		    WEXITSTATUS(status) != BENCH_EMULATOR_FAULT || repeats == 2)
+		    WEXITSTATUS(status) != BENCH_EMULATOR_FAULT || repeats == MAX_REPEATS)
 			die("%s, %u vCPUs, %s: failed",
 			    bench_workload_names[cell->workload],
 			    cell->nr_vcpus, cell->mode.name);
