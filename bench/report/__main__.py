@@ -3,7 +3,8 @@
 
 collect LINES OUT KEY=VALUE...   run.json from dirty_pool_bench's lines
 table RUN.JSON                   tables for a terminal
-reset LINES OUT KEY=VALUE...     reset.json from the same lines
+reset LINES COUNTED OUT KEY=VALUE...   reset.json from the same lines, and those
+                                 of a VM the clock of which counts instructions
 reset-text RESET.JSON            its table and targets for a terminal
 page DIR                         DIR/index.html and its figures, from DIR/*.json
 check LINES                      TAP: are the lines whole and is no page lost?

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """reset.json: what dirty_pool_bench's workload "reset" found, targets, text."""
+import os
 import statistics
 
 import rundata
@@ -23,12 +24,14 @@ def read_lines(path):
     return [c for c in rundata.json_lines(path) if c.get("type") == "reset"]
 
 
-def collect(lines, out, *meta):
+def collect(lines, counted, out, *meta):
     env, _ = rundata.read_lines(lines)
     cells = read_lines(lines)
+    counted = read_lines(counted) if os.path.exists(counted) else []
     data = {"meta": dict(m.split("=", 1) for m in meta), "env": env, "reset": cells,
+            "counted": counted,
             "targets": [dict(zip(("target", "value", "limit", "met"), t))
-                        for t in targets(cells)]}
+                        for t in targets(cells, counted)]}
     rundata.write_json(out, data)
 
 
@@ -58,12 +61,19 @@ def quantile(values, share):
     return values[min(int(len(values) * share), len(values) - 1)] if values else 0.0
 
 
+def instructions(counted, pattern, mode):
+    """A page's, by one thread; None if they were not counted.  No round differs."""
+    for c in pick(counted, pattern, mode):
+        return c["ns_1"] / c["pages_1"]
+    return None
+
+
 def ratio(a, b):
     """Round by round: what slows down a round slows down both."""
     return statistics.median(x / y for x, y in zip(a, b))
 
 
-def targets(cells):
+def targets(cells, counted):
     """(what, value, limit, met)"""
     theirs, ours = modes(cells)
     out = []
@@ -75,6 +85,11 @@ def targets(cells):
             out.append((f"reset by {threads} thread{'s' if threads > 1 else ''}, {p}, "
                         "against as many with per-vCPU rings",
                         f"{value:.2f}×", f"≥ {least:.2f}×", value >= least))
+    for p in PATTERNS:
+        base, value = (instructions(counted, p, m) for m in (theirs, ours))
+        if base and value:
+            out.append((f"instructions of a reset by 1 thread, {p}, against per-vCPU rings",
+                        f"{value / base:.2f}×", "≤ 1.00×", value <= base))
     for kind, name in FAULTS.items():
         for p in FAULT_PATTERNS:
             least = quantile(faults(cells, p, theirs, kind), 0.99)
@@ -100,19 +115,22 @@ def held(cells, pattern, mode):
     return 0.0
 
 
-def rows(cells):
+def rows(cells, counted):
     """Heading, and a row for each pattern and mode."""
-    out = [["order", "rings", "1 thread", "2 threads", "2 : 1", "write locks", "held for"]]
+    out = [["order", "rings", "1 thread", "2 threads", "2 : 1", "write locks", "held for",
+            "instructions"]]
     for p in PATTERNS:
         for mode in modes(cells):
             one, two = (rates(cells, p, mode, n) for n in (1, 2))
             found = pick(cells, p, mode)
             pages = found[0]["bare_pages"]
             time = held(cells, p, mode)
+            work = instructions(counted, p, mode)
             out.append([p, label(mode), f"{statistics.median(one):.0f} pages/ms",
                         f"{statistics.median(two):.0f} pages/ms", f"{ratio(two, one):.2f}",
                         str(found[0]["write_locks"]),
-                        f"{time * pages / 1e6:.1f} ms" if time else "nothing"])
+                        f"{time * pages / 1e6:.1f} ms" if time else "nothing",
+                        f"{work:.0f} a page" if work else "-"])
     return out
 
 
@@ -135,7 +153,7 @@ def text(data):
     if not all(modes(cells)):
         return "reset: measured for one kind of rings only, nothing to compare"
     lines = ["", "reset: 2 vCPUs, a ring each; write locks: mmu_lock, all pages by one thread"]
-    lines += ["  " + r for r in table.aligned(rows(cells), {0, 1})]
+    lines += ["  " + r for r in table.aligned(rows(cells, data["counted"]), {0, 1})]
     lines += ["", "a guest's write fault on one CPU, while the other resets and while it does not"]
     lines += ["  " + r for r in table.aligned(fault_rows(cells), {0, 1, 2})]
     met = sum(t["met"] for t in data["targets"])
