@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """python3 bench/report COMMAND
 
-collect LINES OUT KEY=VALUE...   run.json from dirty_pool_bench's lines
+collect LINES COUNTED OUT KEY=VALUE... run.json from dirty_pool_bench's lines, and
+                                 those of a VM the clock of which counts instructions
 table RUN.JSON                   tables for a terminal
-reset LINES COUNTED OUT KEY=VALUE...   reset.json from the same lines, and those
-                                 of a VM the clock of which counts instructions
+reset LINES COUNTED OUT KEY=VALUE...   reset.json from the same lines
 reset-text RESET.JSON            its table and targets for a terminal
 page DIR                         DIR/index.html and its figures, from DIR/*.json
 check LINES                      TAP: are the lines whole and is no page lost?
@@ -17,6 +17,7 @@ migrate-text MIGRATE.JSON        tables and targets for a terminal
 qemu LINES OUT KEY=VALUE...      migrate-qemu.json from bench/migrate/qemu's lines
 qemu-text MIGRATE-QEMU.JSON      tables for a terminal
 """
+import os
 import sys
 
 import benchdata
@@ -28,12 +29,13 @@ import rundata
 import table
 
 
-def collect(lines, out, *meta):
+def collect(lines, counted, out, *meta):
     env, cells = rundata.read_lines(lines)
     if not cells:
         raise SystemExit(f"{lines}: nothing was measured")
     data = {"meta": dict(m.split("=", 1) for m in meta), "env": env,
-            "summary": rundata.summarize_run(cells), "cells": cells}
+            "summary": rundata.summarize_run(cells), "cells": cells,
+            "counted": rundata.read_lines(counted)[1] if os.path.exists(counted) else []}
     rundata.write_json(out, data, indent=1)
 
 

@@ -109,6 +109,22 @@ def summarize_run(cells):
     return summarize(cells, measures, ("pages_per_s",), WORKLOADS, counts)
 
 
+def instructions(data):
+    """Heading, and a row for each mode: what a page takes, by a clock that counts."""
+    cells = [c for c in data.get("counted", []) if c["workload"] == "uniform"]
+    base = [c["total_ns"] / c["writes"] for c in cells if c["mode"] == "per-vcpu"]
+    out = [["", "instructions a page", "times rings", "of it harvest", "reset", "ring-full exits"]]
+    for mode in mode_names(cells):
+        for c in cells:
+            if c["mode"] == mode:
+                page = c["total_ns"] / c["writes"]
+                out.append([label(mode), f"{page:,.0f}", f"{page / base[0]:.3f}" if base else "-",
+                            f"{per_page(c['harvest_ns'], c['marks']):.0f}",
+                            f"{per_page(c['reset_ns'], c['marks']):.0f}",
+                            str(c["ring_full_exits"])])
+    return out
+
+
 def mode_names(summary):
     """Baselines first, then policies as they first came, NOSTOP last."""
     seen = []

@@ -5,6 +5,7 @@ import html
 import chart
 import rundata
 import table
+from section_bench import table as figures_table
 
 SOURCE = "run.json"
 ORDER = 10
@@ -277,9 +278,21 @@ def tables(summary):
     return "".join(out)
 
 
+def counted(data):
+    head, *rows = rundata.instructions(data)
+    if not rows:
+        return ""
+    return ("<h3>Counted</h3><p>One vCPU dirties all pages alike, on a processor that takes a "
+            "nanosecond for each instruction (QEMU's <code>-icount</code>): the clock counts the "
+            "instructions of it all, of guest, faults, marks, exits, harvest and reset, to the last "
+            "page drained. They do not drift from one run to the next, but all count alike: a "
+            "locked one, one that misses the cache, and the world switches, which TCG does in one."
+            "</p>" + figures_table(head, rows))
+
+
 def section(data, figure):
     summary = data["summary"]
-    return (tiles(data) + figures(data, figure) + method(data) + honesty(data) +
+    return (tiles(data) + figures(data, figure) + counted(data) + method(data) + honesty(data) +
             tables(summary) + machine(data) +
             "<p class='sub'>Every single measurement is in <code>run.json</code>, each "
             "figure in an <code>.svg</code> beside this page.</p>")

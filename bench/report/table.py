@@ -106,6 +106,10 @@ def text(data):
             continue
         out += ["", f"{workload}: {what}"]
         out += burst_table(entries) if workload == "burst" else workload_table(entries, workload)
+    counted = rundata.instructions(data)
+    if len(counted) > 1:
+        out += ["", "instructions of it all, one vCPU, all pages alike, until the last is drained"]
+        out += ["  " + row for row in aligned(counted, {0})]
     lost = sum(e["lost"] for e in summary)
     writes = sum(e["writes"] for e in summary)
     out += ["", f"{data['meta']['accelerator']}, {env['cpus']} CPUs, Linux {env['kernel']}; "
