@@ -454,7 +454,8 @@ static __always_inline bool pool_claim(struct kvm_dirty_ring_pool *pool,
 	*claim = slow;
 	/*
 	 * Release: the VM's user is shared, and the ring may have joined just
-	 * now.  Pairs with the dependent reads of the ring in pool_mark_last().
+	 * now.  Pairs with the dependent reads of the ring in pool_mark_last()
+	 * and pool_search().
 	 */
 	smp_store_release(&user->last, claim->ring);
 claimed:

@@ -33,9 +33,21 @@ void drp_relax(void);
 #define drp_point(addr, access)	do { } while (0)
 #endif
 
+/*
+ * READ_ONCE() of a pointer orders what is read through it.  The thread sanitizer
+ * knows no dependencies: there, and only there, it is told of an acquire.
+ */
+#ifdef __SANITIZE_THREAD__
+#define DRP_READ_ORDER(x)	(__builtin_classify_type(x) ==		\
+				 __builtin_classify_type((void *)0) ?	\
+				 __ATOMIC_ACQUIRE : __ATOMIC_RELAXED)
+#else
+#define DRP_READ_ORDER(x)	__ATOMIC_RELAXED
+#endif
+
 #define READ_ONCE(x) ({						\
 	drp_point(&(x), DRP_READ);				\
-	__atomic_load_n(&(x), __ATOMIC_RELAXED);		\
+	__atomic_load_n(&(x), DRP_READ_ORDER(x));		\
 })
 
 #define WRITE_ONCE(x, val) do {					\
