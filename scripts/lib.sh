@@ -163,18 +163,24 @@ KERNEL_TROUBLE+='|KASAN|UBSAN|refcount_t:|unregister_netdevice|Kernel memory lea
 # An awk program that takes those warnings out of a kernel log that are not the
 # kernel's fault, but Bochs': its CPU's topology and XSAVE area contradict
 # themselves, and it logs the addresses of guest page table entries as they are
-# where a CPU would log those of their pages.
+# where a CPU would log those of their pages.  Two CPUs may warn at once: what
+# they print is then one report, out of which all warnings have to be known.
 # shellcheck disable=SC2016
 BOCHS_LOG='
-/-+\[ cut here/	{ held = ""; hold = 1 }
-hold		{ held = held $0 "\n" }
-!hold		{ print }
-hold && /-+\[ end trace/ {
-	hold = 0
-	if (held !~ /topology_common.c|fpu\/xstate.c|vmx.c:[0-9]+ vmx_(handle_exit|flush_pml_buffer)/)
-		printf "%s", held
+/-+\[ cut here/	{ open++ }
+open		{ held = held $0 "\n" }
+open && /'"${KERNEL_TROUBLE/|Call Trace/}"'/ &&
+	!/WARNING:.*(topology_common.c|fpu\/xstate.c|vmx.c:[0-9]+ vmx_(handle_exit|flush_pml_buffer))/ {
+	ours = 1
 }
-END		{ if (hold) printf "%s", held }'
+!open		{ print }
+open && /-+\[ end trace/ && !--open {
+	if (ours)
+		printf "%s", held
+	held = ""
+	ours = 0
+}
+END		{ printf "%s", held }'
 
 # count PART PASSED FAILED SKIPPED STARTED: leave a part's count for
 # scripts/check to add up
