@@ -13,9 +13,12 @@ MEMORY = 32
 HOT = 3072
 RATE = 50
 
-# Where the guest's program is, and an instruction that is none (ud2)
+# Where the guest's program is, an instruction that is none (ud2), and a way to
+# where no memory is: mov $0x40000000, %eax; jmp *%eax
 PROGRAM = 0x100000
 INVALID = b"\x0f\x0b"
+NOP = b"\x90"
+NOWHERE = b"\xb8\x00\x00\x00\x40\xff\xe0"
 
 
 def dirty_rate(source, mode):
@@ -205,9 +208,36 @@ def shutdown_is_noticed(options):
     raise AssertionError
 
 
+def stop_is_noticed(_options):
+    """A guest that KVM stops while it is migrated: it does not emulate what is not
+    in memory."""
+    migrate.set_mode("bitmap")
+    machines = []
+    try:
+        source = Machine(Guest(VCPUS, "uniform", HOT, RATE, MEMORY))
+        machines.append(source)
+        source.start()
+        target = migrate.receiver(source)
+        machines.append(target)
+
+        def lead_astray():
+            source.memory[PROGRAM:PROGRAM + machine.PAGE] = (
+                NOP * (machine.PAGE - len(NOWHERE)) + NOWHERE)
+
+        try:
+            migrate.migrate(source, target, lead_astray)
+        except machine.EmulatorFault as e:
+            return [("noticed", None, str(e))]
+        raise Failure("a guest that KVM stopped was migrated as if nothing were")
+    finally:
+        for m in machines:
+            m.end()
+
+
 # Tests of the tests
 OWN = {"a lost page": ("found", loss_is_found),
-       "a guest that shuts down": ("noticed", shutdown_is_noticed)}
+       "a guest that shuts down": ("noticed", shutdown_is_noticed),
+       "a guest that KVM stops": ("noticed", stop_is_noticed)}
 
 
 def run(lines, options):

@@ -105,7 +105,7 @@ def migrate(source, target, meddle=None):
     if status(target, "failed"):
         raise Failure("the other side failed")
 
-    same_registers(source, target)
+    came_over(source, target)
     info = source.qmp("query-migrate")
     # What overflowed before counts, too
     pool["overflows"] = 0
@@ -129,15 +129,21 @@ def migrate(source, target, meddle=None):
     }
 
 
-def same_registers(source, target):
-    """QEMU 7.2 says nothing when KVM refuses the registers of a vCPU that came
-    over, and leaves it at the reset vector.  Nobody's CPU has registers that KVM
-    refuses, but where the emulator has mixed in those of the kernel below."""
+def came_over(source, target):
+    """Is the guest whole at the other side?  Where not, the emulator has mixed in
+    the registers of the kernel below.  QEMU 7.2 says nothing when KVM refuses those
+    of a vCPU that came over, and leaves it at the reset vector.  And a guest that
+    KVM stopped while it was migrated cannot be told at the source from one that
+    QEMU stopped, but its run state comes over, too."""
     sent, got = source.at(), target.at()
     if sent != got:
         print(source.human("info registers -a"), flush=True)
         raise machine.EmulatorFault(f"{target.name}: vCPUs were sent at {' '.join(sent)}, "
                                     f"and are at {' '.join(got)}")
+    state = target.qmp("query-status")["status"]
+    if state != "paused":
+        raise machine.EmulatorFault(f"{target.name}: what came over is in the state {state}, "
+                                    f"vCPUs at {' '.join(sent)}")
 
 
 def resume(target):
