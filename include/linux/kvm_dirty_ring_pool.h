@@ -36,11 +36,21 @@ struct kvm_dirty_ring_pool;
 /* Entries were pushed while the ring was parked. */
 #define KVM_DIRTY_POOL_RESERVE		BIT(2)
 
+/* Not in use: its memory is not mapped, or it has not joined yet. */
+#define KVM_DIRTY_POOL_DETACHED		BIT(3)
+
 /* A claim is held with preemption off: bound the entries pushed under it. */
 #define KVM_DIRTY_POOL_BATCH		64
 
-/* Runs of pages protected together: hold a ring's neighbours, fit on the stack */
-#define KVM_DIRTY_POOL_RUNS		64
+/*
+ * Runs of pages protected together: hold a ring's neighbours, fit on the stack,
+ * which is small where a long is.
+ */
+#define KVM_DIRTY_POOL_RUNS		BITS_PER_LONG
+
+/* OVERFLOW, before and after an exit has told of it. */
+#define KVM_DIRTY_POOL_OVERFLOW_NEW		1
+#define KVM_DIRTY_POOL_OVERFLOW_REPORTED	2
 
 /* No ring, and the end of every search. */
 #define KVM_DIRTY_POOL_NONE		(~0u)
@@ -63,8 +73,11 @@ struct kvm_dirty_ring_pool;
  * @retries: claims of other rings that failed before this one was claimed
  * @reserve_claims: claims of the parked ring for its reserve
  * @parks: how often the soft limit was reached
- * @drains: how often the ring was found empty while parked, and freed
- * @reset_lock: serialises resets of the ring
+ * @drains: how often the ring was found empty while parked, and freed, or was
+ *	detached while parked
+ * @reset_lock: serialises resets of the ring, and its attachment
+ * @mappings: of the ring's memory, by the process that the VM belongs to; under
+ *	the mmap_lock of that
  *
  * The first cache line belongs to the owner of the claim and is all that an
  * uncontended claim, push and return touch.  Of the second, the counters
@@ -89,6 +102,7 @@ struct kvm_dirty_pool_ring {
 	u64 parks;
 	u64 drains;
 	struct mutex reset_lock; /* serialises resets of the ring */
+	u32 mappings;
 };
 
 /**
@@ -98,6 +112,7 @@ struct kvm_dirty_pool_ring {
  * @home: where a search for any ring starts: the vCPU's own ring
  * @reserve: a reserve was used, or would have been but for lack of room, and
  *	the gate was not passed since
+ * @gated: counted in kvm_dirty_ring_pool::nr_gated
  * @exit_ring: index + 1 of a parked ring that the vCPU has yet to report
  */
 struct kvm_dirty_pool_user {
@@ -105,6 +120,7 @@ struct kvm_dirty_pool_user {
 	u32 id;
 	u32 home;
 	bool reserve;
+	atomic_t gated;
 	u32 exit_ring;
 };
 
@@ -125,7 +141,10 @@ struct kvm_dirty_pool_claim {
 	u32 first;
 };
 
-/* For the claim: stay out of the reserves, fail instead. */
+/*
+ * For the claim: stay out of the reserves, fail instead, and park no ring while
+ * a vCPU waits at the gate.
+ */
 #define KVM_DIRTY_POOL_NORESERVE	BIT(0)
 /* For the claim: an interrupt, which must not wait for what it interrupted. */
 #define KVM_DIRTY_POOL_NOWAIT		BIT(1)
@@ -150,10 +169,13 @@ struct kvm_dirty_pool_run {
 
 /**
  * struct kvm_dirty_pool_ops - what the pool asks of the VM that it belongs to
- * @notify: @ring was parked by @user, @user took a reserve claim of @ring, or
- *	a mark of @user was lost to the OVERFLOW state (@ring is NULL).  Called
+ * @notify: EV_PARK: @ring was parked by @user.  EV_RESERVE: @user has to pass
+ *	the gate, as it took a reserve claim of @ring, or lost a mark (@ring is
+ *	NULL).  EV_OVERFLOW: that set the OVERFLOW state, newly.  Called
  *	with preemption off and possibly under the run queue's lock: must not
  *	wake, signal or kick anyone directly
+ * @wanted: is the page of an entry that comes from userspace still logged?
+ *	Process context, under the ring's reset_lock.  Optional
  * @quiesce: wait until pages whose marks were pushed before the call are
  *	mapped as the marks promise, so that @protect finds the mappings.
  *	Process context, under the ring's reset_lock.  Optional
@@ -167,6 +189,7 @@ struct kvm_dirty_pool_ops {
 		       struct kvm_dirty_pool_user *user,
 		       struct kvm_dirty_pool_ring *ring,
 		       enum kvm_dirty_pool_event event);
+	bool (*wanted)(struct kvm_dirty_ring_pool *pool, u32 slot, u64 offset);
 	void (*quiesce)(struct kvm_dirty_ring_pool *pool);
 	void (*protect)(struct kvm_dirty_ring_pool *pool,
 			const struct kvm_dirty_pool_run *runs, u32 nr);
@@ -219,13 +242,18 @@ struct kvm_dirty_pool_sched {
  * @sched: the policy and its state
  * @ops: the VM
  * @rings: @nr_rings rings, room for @max_rings
- * @nr_rings: rings only join, none leaves
+ * @nr_rings: rings only join; one that is detached keeps its place
  * @max_rings: upper bound of @nr_rings
- * @avail: a bit for each ring that is not parked, written by its owner
+ * @avail: a bit for each ring that is neither parked nor detached, written by
+ *	its owner
  * @room: a bit for each ring whose reserve is not full; a hint
  * @vm_user: for marks that belong to no vCPU; shared, so only its hint counts
  * @nr_reserve: rings that hold reserve entries which are not reset yet
- * @overflow: sticky: a mark was lost, all memory is to be taken as dirty
+ * @nr_gated: vCPUs that were kept out by the gate, and have not passed it since
+ * @nr_attached: rings that are not DETACHED
+ * @overflow: sticky: a mark was lost, all memory is to be taken as dirty;
+ *	KVM_DIRTY_POOL_OVERFLOW_*
+ * @full_at: what @resets was before all rings were last found full
  * @exhaustions: claims that found no FREE ring
  * @overflows: marks lost
  * @resets: resets that have protected pages
@@ -244,7 +272,10 @@ struct kvm_dirty_ring_pool {
 	struct kvm_dirty_pool_user vm_user ____cacheline_aligned_in_smp;
 
 	atomic_t nr_reserve ____cacheline_aligned_in_smp;
+	atomic_t nr_gated;
+	atomic_t nr_attached;
 	atomic_t overflow;
+	int full_at;
 	atomic64_t exhaustions;
 	atomic64_t overflows;
 	atomic_t resets;
@@ -276,11 +307,18 @@ u64 kvm_dirty_pool_mark(struct kvm_dirty_ring_pool *pool,
 			u64 nr, unsigned int flags);
 bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
 			 struct kvm_dirty_pool_user *user);
+void kvm_dirty_pool_ungate(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_user *user);
+bool kvm_dirty_pool_report_overflow(struct kvm_dirty_ring_pool *pool,
+				    bool exits);
 bool kvm_dirty_pool_exhausted(struct kvm_dirty_ring_pool *pool);
 u32 kvm_dirty_pool_next(struct kvm_dirty_ring_pool *pool, u32 from);
-int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
-			 struct kvm_dirty_pool_ring *ring, u32 *count);
-void kvm_dirty_pool_flush(struct kvm_dirty_ring_pool *pool);
+int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool, u32 first, u32 end,
+			 u32 *count);
+void kvm_dirty_pool_attach(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_ring *ring);
+void kvm_dirty_pool_detach(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_ring *ring);
 
 static inline void kvm_dirty_pool_user_init(struct kvm_dirty_pool_user *user,
 					    u32 id)
@@ -289,6 +327,7 @@ static inline void kvm_dirty_pool_user_init(struct kvm_dirty_pool_user *user,
 	user->id = id;
 	user->home = id == KVM_DIRTY_POOL_VM_USER ? 0 : id;
 	user->reserve = false;
+	atomic_set(&user->gated, 0);
 	user->exit_ring = 0;
 }
 
@@ -364,6 +403,8 @@ struct kvm;
 struct kvm_enable_cap;
 struct kvm_memory_slot;
 struct kvm_vcpu;
+struct kvm_vm_stat;
+struct vm_area_struct;
 
 /**
  * struct kvm_dirty_pool_range - a kvm_dirty_pool_run that was found valid
@@ -379,28 +420,54 @@ struct kvm_dirty_pool_range {
 
 #ifdef CONFIG_HAVE_KVM_DIRTY_RING_POOL
 
+#define kvm_has_dirty_ring_pool(kvm)	((kvm)->dirty_ring_pool)
+
+#define KVM_DIRTY_POOL_VM_STATS()					\
+	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_claims)		\
+	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_claim_retries)	\
+	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_reserve_claims)	\
+	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_parks)		\
+	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_drains)		\
+	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_exhaustions)	\
+	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_overflows)		\
+	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_pushed)		\
+	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_moves)
+
 int kvm_dirty_ring_pool_max_size(void);
 int kvm_dirty_ring_pool_check_cap(const struct kvm_enable_cap *cap);
 int kvm_dirty_ring_pool_create(struct kvm *kvm,
 			       const struct kvm_enable_cap *cap);
 void kvm_dirty_ring_pool_destroy(struct kvm *kvm);
+int kvm_dirty_ring_pool_set_manual_protect(struct kvm *kvm, u64 flags);
+void kvm_dirty_ring_pool_init_vcpu(struct kvm_vcpu *vcpu);
 void kvm_dirty_ring_pool_add_vcpu(struct kvm_vcpu *vcpu);
+void kvm_dirty_ring_pool_mmap(struct vm_area_struct *vma);
+void kvm_dirty_ring_pool_vma_open(struct vm_area_struct *vma);
+void kvm_dirty_ring_pool_vma_close(struct vm_area_struct *vma);
+int kvm_dirty_ring_pool_vma_may_split(struct vm_area_struct *vma,
+				      unsigned long addr);
 void kvm_dirty_ring_pool_mark(struct kvm *kvm,
 			      const struct kvm_memory_slot *memslot,
 			      u64 gfn);
 void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
 				   u32 nr);
+bool kvm_dirty_ring_pool_stop(struct kvm_vcpu *vcpu);
 bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu);
 int kvm_dirty_ring_pool_reset_all(struct kvm *kvm);
 int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
 			      unsigned long arg);
-void kvm_dirty_ring_pool_update_stats(struct kvm *kvm);
+void kvm_dirty_ring_pool_stat(struct kvm *kvm, size_t offset, u64 *val);
+void kvm_dirty_ring_pool_stats(struct kvm *kvm, struct kvm_vm_stat *stat);
 void kvm_arch_dirty_pool_quiesce(struct kvm *kvm);
 void kvm_arch_dirty_pool_protect(struct kvm *kvm,
 				 const struct kvm_dirty_pool_range *ranges,
 				 u32 nr);
 
 #else /* !CONFIG_HAVE_KVM_DIRTY_RING_POOL */
+
+#define kvm_has_dirty_ring_pool(kvm)	((void)(kvm), false)
+
+#define KVM_DIRTY_POOL_VM_STATS()
 
 static inline int kvm_dirty_ring_pool_max_size(void)
 {
@@ -419,11 +486,30 @@ static inline int kvm_dirty_ring_pool_create(struct kvm *kvm,
 }
 
 static inline void kvm_dirty_ring_pool_destroy(struct kvm *kvm) {}
+
+/* What the capability does without a pool. */
+#define kvm_dirty_ring_pool_set_manual_protect(kvm, flags)	\
+	((kvm)->manual_dirty_log_protect = (flags), 0)
+
+static inline void kvm_dirty_ring_pool_init_vcpu(struct kvm_vcpu *vcpu) {}
 static inline void kvm_dirty_ring_pool_add_vcpu(struct kvm_vcpu *vcpu) {}
+static inline void kvm_dirty_ring_pool_mmap(struct vm_area_struct *vma) {}
+
+#define kvm_dirty_ring_pool_vma_open		NULL
+#define kvm_dirty_ring_pool_vma_close		NULL
+#define kvm_dirty_ring_pool_vma_may_split	NULL
 
 static inline void kvm_dirty_ring_pool_mark(struct kvm *kvm,
 					    const struct kvm_memory_slot *memslot,
 					    u64 gfn) {}
+
+static inline void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu,
+						 const u64 *gpas, u32 nr) {}
+
+static inline bool kvm_dirty_ring_pool_stop(struct kvm_vcpu *vcpu)
+{
+	return false;
+}
 
 static inline bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
 {
@@ -441,7 +527,11 @@ static inline int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
 	return -EINVAL;
 }
 
-static inline void kvm_dirty_ring_pool_update_stats(struct kvm *kvm) {}
+static inline void kvm_dirty_ring_pool_stat(struct kvm *kvm, size_t offset,
+					    u64 *val) {}
+
+static inline void kvm_dirty_ring_pool_stats(struct kvm *kvm,
+					     struct kvm_vm_stat *stat) {}
 
 #endif /* CONFIG_HAVE_KVM_DIRTY_RING_POOL */
 

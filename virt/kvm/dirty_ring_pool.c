@@ -9,11 +9,12 @@
  *   FREE --claim--> CLAIMED --return--> FREE, or at the soft limit PARKED
  *   PARKED --reset leaves it empty--> FREE
  *   PARKED --no FREE ring is left--> CLAIMED|PARKED --return--> PARKED
+ *   any of these --its memory is unmapped--> DETACHED --mapped again--> FREE
  *
- * The last line is the reserve: the entries between the soft limit and the
- * size of a ring.  One stay of a vCPU in the guest adds at most that many, so
- * N rings' reserves suffice for N vCPUs, as long as each enters the guest with
- * its share intact.  kvm_dirty_pool_gate() sees to that.
+ * The third line is the reserve: the entries between the soft limit and the
+ * size of a ring.  N rings' reserves suffice for N vCPUs as long as a stay in
+ * the guest marks no more pages than a reserve holds, and each vCPU enters the
+ * guest with its share intact.  kvm_dirty_pool_gate() ensures the latter.
  *
  * Ownership.  The CLAIMED bit is a lock that nobody waits for: a claimant
  * that finds it set tries another ring.  The claim acquires and the return
@@ -27,6 +28,7 @@
  *
  * RCU.  Claims run with preemption off, which keeps the policy that they use.
  */
+#include <linux/align.h>
 #include <linux/bitmap.h>
 #include <linux/kvm_dirty_ring_pool.h>
 #include <linux/log2.h>
@@ -42,6 +44,8 @@
 #define POOL_TRIES_FREE		16
 /* Rings whose reserve is said to have room, before all are looked at. */
 #define POOL_TRIES_HINT		4
+/* Rings that a reset waits for once: how far each is filled has to be kept. */
+#define POOL_RESET_RINGS	32
 /*
  * Searches while every ring that could take a mark is claimed.  Their owners
  * run with preemption off and push at most KVM_DIRTY_POOL_BATCH entries, so
@@ -129,16 +133,34 @@ static void pool_release(struct kvm_dirty_pool_ring *ring, u32 word)
 }
 
 /*
+ * The owner counts, others read at any time.  No other CPU writes the counters,
+ * so they need no atomics.
+ */
+static __always_inline void pool_count(u64 *counter, u64 n)
+{
+	WRITE_ONCE(*counter, *counter + n);
+}
+
+/* A ring has become FREE.  Not before its word says so. */
+static void pool_put(struct kvm_dirty_ring_pool *pool,
+		     struct kvm_dirty_pool_ring *ring)
+{
+	const struct kvm_dirty_pool_sched *sched;
+
+	sched = rcu_dereference_sched(pool->sched);
+	if (sched->policy->put)
+		sched->policy->put(sched->data, ring->index);
+}
+
+/*
  * A ring that holds reserve entries is parked, and a parked ring takes no
  * other entries: the reserve is drained when, and only when, the ring is.
  */
 static void pool_free_parked(struct kvm_dirty_ring_pool *pool,
 			     struct kvm_dirty_pool_ring *ring, u32 word)
 {
-	const struct kvm_dirty_pool_sched *sched;
-
 	ring->soft_end = ring->dirty_index + ring->soft_limit;
-	ring->drains++;
+	pool_count(&ring->drains, 1);
 	set_bit(ring->index, pool->avail);
 	if (word & KVM_DIRTY_POOL_RESERVE) {
 		set_bit(ring->index, pool->room);
@@ -147,10 +169,7 @@ static void pool_free_parked(struct kvm_dirty_ring_pool *pool,
 	}
 	trace_kvm_dirty_pool_drain(pool, ring->index);
 	pool_release(ring, KVM_DIRTY_POOL_FREE);
-
-	sched = rcu_dereference_sched(pool->sched);
-	if (sched->policy->put)
-		sched->policy->put(sched->data, ring->index);
+	pool_put(pool, ring);
 }
 
 /*
@@ -211,10 +230,10 @@ static __always_inline void pool_claimed(struct kvm_dirty_pool_user *user,
 	claim->room = min_t(u32, room, KVM_DIRTY_POOL_BATCH);
 	claim->first = ring->dirty_index;
 
-	ring->claims++;
+	pool_count(&ring->claims, 1);
 	if (ring->last_user != user->id) {
 		ring->last_user = user->id;
-		ring->moves++;
+		pool_count(&ring->moves, 1);
 	}
 }
 
@@ -231,14 +250,55 @@ static __always_inline bool pool_claim_free(struct kvm_dirty_pool_user *user,
 	return true;
 }
 
-/* Changes whenever an entry of any ring is reset: indices only grow. */
+/*
+ * A mark for the VM, which keeps out of the reserves: while a vCPU waits at the
+ * gate, leave the last entry of each ring, so that no ring is parked.  A device
+ * that marks all the time would else fill each ring that a drain has freed
+ * before the vCPU is back to look, and the gate would stay shut.
+ *
+ * nr_gated is read after the ring was taken: a ring that was drained because
+ * the vCPU asked for it brings the count along, by the release in
+ * pool_free_parked().
+ */
+static noinline bool pool_claim_spare(struct kvm_dirty_ring_pool *pool,
+				      struct kvm_dirty_pool_user *user,
+				      struct kvm_dirty_pool_ring *ring,
+				      struct kvm_dirty_pool_claim *claim)
+{
+	u32 keep, room;
+
+	if (!pool_take(ring, KVM_DIRTY_POOL_FREE, 0))
+		return false;
+
+	keep = atomic_read(&pool->nr_gated) ? 1 : 0;
+	/* Resets may have made room.  Acquire: as in pool_return(). */
+	ring->soft_end = smp_load_acquire(&ring->reset_index) + ring->soft_limit;
+	room = ring->soft_end - ring->dirty_index;
+	if (room <= keep) {
+		pool_release(ring, KVM_DIRTY_POOL_FREE);
+		pool_put(pool, ring);
+		return false;
+	}
+
+	pool_claimed(user, ring, KVM_DIRTY_POOL_CLAIMED, room - keep, claim);
+	return true;
+}
+
+/*
+ * Changes whenever an entry of any ring is reset, or a ring is attached: indices
+ * only grow, and that of a ring that is attached does by one at least.
+ */
 static u32 pool_resets(struct kvm_dirty_ring_pool *pool, u32 nr)
 {
 	u32 sum = 0;
 	u32 i;
 
-	for (i = 0; i < nr; i++)
-		sum += READ_ONCE(pool->rings[i]->reset_index);
+	for (i = 0; i < nr; i++) {
+		struct kvm_dirty_pool_ring *ring = pool->rings[i];
+
+		sum += 2 * READ_ONCE(ring->reset_index);
+		sum += !!(atomic_read(&ring->word) & KVM_DIRTY_POOL_DETACHED);
+	}
 
 	return sum;
 }
@@ -266,6 +326,8 @@ static int pool_scan_reserve(struct kvm_dirty_ring_pool *pool,
 
 		ring = pool->rings[at];
 		word = atomic_read(&ring->word);
+		if (word & KVM_DIRTY_POOL_DETACHED)
+			continue;
 		if (!(word & KVM_DIRTY_POOL_PARKED) ||
 		    (word & KVM_DIRTY_POOL_CLAIMED)) {
 			ret = -EBUSY;
@@ -289,7 +351,7 @@ static int pool_scan_reserve(struct kvm_dirty_ring_pool *pool,
 
 		if (!(word & KVM_DIRTY_POOL_RESERVE))
 			atomic_inc(&pool->nr_reserve);
-		ring->reserve_claims++;
+		pool_count(&ring->reserve_claims, 1);
 		WRITE_ONCE(user->reserve, true);
 		pool_claimed(user, ring, word | KVM_DIRTY_POOL_CLAIMED |
 			     KVM_DIRTY_POOL_RESERVE, room, claim);
@@ -337,10 +399,22 @@ static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
 	return 0;
 }
 
+static __always_inline bool pool_claim_ring(struct kvm_dirty_ring_pool *pool,
+					    struct kvm_dirty_pool_user *user,
+					    struct kvm_dirty_pool_ring *ring,
+					    unsigned int flags,
+					    struct kvm_dirty_pool_claim *claim)
+{
+	if (unlikely(flags & KVM_DIRTY_POOL_NORESERVE))
+		return pool_claim_spare(pool, user, ring, claim);
+
+	return pool_claim_free(user, ring, claim);
+}
+
 static bool pool_search(struct kvm_dirty_ring_pool *pool,
 			const struct kvm_dirty_pool_sched *sched,
-			struct kvm_dirty_pool_user *user, u32 nr, u32 *failed,
-			struct kvm_dirty_pool_claim *claim)
+			struct kvm_dirty_pool_user *user, unsigned int flags,
+			u32 nr, u32 *failed, struct kvm_dirty_pool_claim *claim)
 {
 	struct kvm_dirty_pool_ring *last = READ_ONCE(user->last);
 	u32 at = last ? last->index : KVM_DIRTY_POOL_NONE;
@@ -351,7 +425,7 @@ static bool pool_search(struct kvm_dirty_ring_pool *pool,
 		at = sched->policy->pick(pool, sched->data, at);
 		if (at >= nr)
 			break;
-		if (pool_claim_free(user, pool->rings[at], claim))
+		if (pool_claim_ring(pool, user, pool->rings[at], flags, claim))
 			return true;
 		(*failed)++;
 	}
@@ -361,7 +435,7 @@ static bool pool_search(struct kvm_dirty_ring_pool *pool,
 		at = kvm_dirty_pool_next(pool, at);
 		if (at >= nr)
 			break;
-		if (pool_claim_free(user, pool->rings[at], claim))
+		if (pool_claim_ring(pool, user, pool->rings[at], flags, claim))
 			return true;
 		(*failed)++;
 	}
@@ -375,17 +449,30 @@ static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
 				     unsigned int flags, u32 failed,
 				     struct kvm_dirty_pool_claim *claim)
 {
+	/* Pairs with pool_reset_ring() and pool_attach(): there is room now. */
+	int resets = atomic_read_acquire(&pool->resets);
 	bool exhausted = false;
 	u32 tries;
+
+	/*
+	 * All was full, and nothing has been reset since: do not look at each
+	 * ring for each mark that is lost.  A reset that is under way is not
+	 * counted yet; what is lost for that is lost under OVERFLOW, too.
+	 */
+	if (unlikely(atomic_read(&pool->overflow)) &&
+	    READ_ONCE(pool->full_at) == resets) {
+		atomic64_inc(&pool->exhaustions);
+		return false;
+	}
 
 	for (tries = 0; tries < POOL_TRIES_BUSY; tries++) {
 		u32 nr = kvm_dirty_pool_nr_rings(pool);
 		int ret;
 
-		if (pool_search(pool, sched, user, nr, &failed, claim)) {
+		if (pool_search(pool, sched, user, flags, nr, &failed, claim)) {
 			/* Another cache line, which few claims need. */
 			if (unlikely(failed))
-				claim->ring->retries += failed;
+				pool_count(&claim->ring->retries, failed);
 			return true;
 		}
 
@@ -397,6 +484,9 @@ static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
 			}
 			if (flags & KVM_DIRTY_POOL_NORESERVE)
 				return false;
+		} else if ((flags & KVM_DIRTY_POOL_NORESERVE) &&
+			   atomic_read(&pool->nr_gated)) {
+			return false;
 		}
 
 		/*
@@ -411,9 +501,11 @@ static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
 				return false;
 			ret = pool_claim_reserve(pool, user, nr, claim);
 			if (ret > 0) {
-				claim->ring->retries += failed;
+				pool_count(&claim->ring->retries, failed);
 				return true;
 			}
+			if (!ret)
+				WRITE_ONCE(pool->full_at, resets);
 			if (!ret || (ret == -EBUSY &&
 				     (flags & KVM_DIRTY_POOL_NOWAIT)))
 				return false;
@@ -443,7 +535,7 @@ static __always_inline bool pool_claim(struct kvm_dirty_ring_pool *pool,
 
 	ring = READ_ONCE(user->last);
 	if ((sched->flags & KVM_DIRTY_POOL_POLICY_STICKY) && likely(ring)) {
-		if (likely(pool_claim_free(user, ring, claim)))
+		if (likely(pool_claim_ring(pool, user, ring, flags, claim)))
 			goto claimed;
 		failed++;
 	}
@@ -497,11 +589,10 @@ static __always_inline void pool_return(struct kvm_dirty_ring_pool *pool,
 					const struct kvm_dirty_pool_claim *claim)
 {
 	struct kvm_dirty_pool_ring *ring = claim->ring;
-	const struct kvm_dirty_pool_sched *sched;
 	u32 pushed = ring->dirty_index - claim->first;
 	u32 reset;
 
-	ring->pushed += pushed;
+	pool_count(&ring->pushed, pushed);
 	trace_kvm_dirty_pool_return(pool, ring->index, user->id, pushed);
 
 	if (unlikely(claim->word & KVM_DIRTY_POOL_PARKED)) {
@@ -520,7 +611,7 @@ static __always_inline void pool_return(struct kvm_dirty_ring_pool *pool,
 		reset = smp_load_acquire(&ring->reset_index);
 		ring->soft_end = reset + ring->soft_limit;
 		if (ring->dirty_index == ring->soft_end) {
-			ring->parks++;
+			pool_count(&ring->parks, 1);
 			clear_bit(ring->index, pool->avail);
 			trace_kvm_dirty_pool_park(pool, ring->index, user->id);
 			pool_settle(pool, ring, claim->word);
@@ -531,11 +622,7 @@ static __always_inline void pool_return(struct kvm_dirty_ring_pool *pool,
 	}
 
 	pool_release(ring, KVM_DIRTY_POOL_FREE);
-
-	/* Not before the release: who is offered the ring must find it FREE. */
-	sched = rcu_dereference_sched(pool->sched);
-	if (sched->policy->put)
-		sched->policy->put(sched->data, ring->index);
+	pool_put(pool, ring);
 }
 
 /**
@@ -557,23 +644,50 @@ void kvm_dirty_pool_return(struct kvm_dirty_ring_pool *pool,
 }
 
 /*
- * Nothing can be done but to say so, and to keep a vCPU out of the guest until
- * there is room again.
+ * Nothing can be done but to say so, once for each time that userspace clears
+ * the state, and to keep a vCPU out of the guest until there is room again.
  */
 static void pool_overflow(struct kvm_dirty_ring_pool *pool,
 			  struct kvm_dirty_pool_user *user, u32 slot,
 			  u64 offset, u64 nr)
 {
+	int overflow = atomic_read(&pool->overflow);
+
 	atomic64_add(nr, &pool->overflows);
 	trace_kvm_dirty_pool_overflow(pool, user->id, slot, offset, nr);
 	WRITE_ONCE(user->reserve, true);
-	atomic_set(&pool->overflow, 1);
-	pool->ops->notify(pool, user, NULL, KVM_DIRTY_POOL_EV_OVERFLOW);
+	pool->ops->notify(pool, user, NULL, KVM_DIRTY_POOL_EV_RESERVE);
+	/* No barrier if it is set already: who clears it takes all as dirty. */
+	if (!overflow && atomic_try_cmpxchg(&pool->overflow, &overflow,
+					    KVM_DIRTY_POOL_OVERFLOW_NEW))
+		pool->ops->notify(pool, user, NULL, KVM_DIRTY_POOL_EV_OVERFLOW);
+}
+
+/**
+ * kvm_dirty_pool_report_overflow - test whether an exit has to tell of OVERFLOW
+ * @pool: the pool
+ * @exits: the vCPU exits anyway
+ *
+ * Context: any.
+ * Return: true if OVERFLOW is set and @exits, or if no exit has told of it yet:
+ * this one does then.
+ */
+bool kvm_dirty_pool_report_overflow(struct kvm_dirty_ring_pool *pool,
+				    bool exits)
+{
+	int overflow = atomic_read(&pool->overflow);
+
+	if (overflow == KVM_DIRTY_POOL_OVERFLOW_NEW &&
+	    atomic_try_cmpxchg(&pool->overflow, &overflow,
+			       KVM_DIRTY_POOL_OVERFLOW_REPORTED))
+		return true;
+
+	return overflow && exits;
 }
 
 /* Not inlined, so that who calls it saves no registers if there is no put(). */
-static noinline void pool_put(const struct kvm_dirty_pool_sched *sched,
-			      struct kvm_dirty_pool_ring *ring)
+static noinline void pool_put_last(const struct kvm_dirty_pool_sched *sched,
+				   struct kvm_dirty_pool_ring *ring)
 {
 	sched->policy->put(sched->data, ring->index);
 }
@@ -608,11 +722,11 @@ static __always_inline bool pool_mark_last(struct kvm_dirty_ring_pool *pool,
 		return true;
 	}
 
-	ring->pushed++;
+	pool_count(&ring->pushed, 1);
 	trace_kvm_dirty_pool_return(pool, ring->index, user->id, 1);
 	pool_release(ring, KVM_DIRTY_POOL_FREE);
 	if (unlikely(sched->policy->put))
-		pool_put(sched, ring);
+		pool_put_last(sched, ring);
 	return true;
 }
 
@@ -668,7 +782,7 @@ u64 kvm_dirty_pool_mark(struct kvm_dirty_ring_pool *pool,
 			struct kvm_dirty_pool_user *user, u32 slot, u64 offset,
 			u64 nr, unsigned int flags)
 {
-	if (likely(nr == 1)) {
+	if (likely(nr == 1 && !(flags & KVM_DIRTY_POOL_NORESERVE))) {
 		bool marked;
 
 		preempt_disable();
@@ -681,6 +795,19 @@ u64 kvm_dirty_pool_mark(struct kvm_dirty_ring_pool *pool,
 	return pool_mark_run(pool, user, slot, offset, nr, flags);
 }
 
+static bool pool_gate_shut(struct kvm_dirty_ring_pool *pool)
+{
+	/*
+	 * Acquire: what is pushed from here on sees the rings as the resets
+	 * left them.  Pairs with the release in pool_free_parked().
+	 */
+	if (atomic_read_acquire(&pool->nr_reserve))
+		return true;
+
+	/* Without any ring there is none to wait for, and all is OVERFLOW. */
+	return kvm_dirty_pool_exhausted(pool) && atomic_read(&pool->nr_attached);
+}
+
 /**
  * kvm_dirty_pool_gate - must a vCPU stay out of the guest
  * @pool: the pool
@@ -691,6 +818,11 @@ u64 kvm_dirty_pool_mark(struct kvm_dirty_ring_pool *pool,
  * userspace that keeps draining one ring would let the vCPUs in again and
  * again, each time to eat more of the other rings' reserves.
  *
+ * While a vCPU waits, marks that keep out of the reserves park no ring, see
+ * pool_claim_spare(): once all rings have been drained, and claims of that kind
+ * that were under way are returned, only marks of other vCPUs can shut the gate
+ * again, and who makes them has to pass it, too.
+ *
  * Context: The vCPU's thread.
  * Return: true if it must; false also forgets that it used a reserve.
  */
@@ -700,16 +832,43 @@ bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
 	if (!user->reserve)
 		return false;
 
-	/*
-	 * Acquire: what is pushed from here on sees the rings as the resets
-	 * left them.  Pairs with the release in pool_free_parked().
-	 */
-	if (atomic_read_acquire(&pool->nr_reserve) ||
-	    kvm_dirty_pool_exhausted(pool))
-		return true;
+	if (pool_gate_shut(pool))
+		goto shut;
 
-	user->reserve = false;
+	/*
+	 * Then look again: where this vCPU was preempted since the first look,
+	 * it may have marked a page, and used a reserve once more.
+	 */
+	WRITE_ONCE(user->reserve, false);
+	barrier();
+	if (pool_gate_shut(pool)) {
+		WRITE_ONCE(user->reserve, true);
+		goto shut;
+	}
+
+	kvm_dirty_pool_ungate(pool, user);
 	return false;
+shut:
+	if (!atomic_read(&user->gated) && !atomic_xchg(&user->gated, 1))
+		atomic_inc(&pool->nr_gated);
+	return true;
+}
+
+/**
+ * kvm_dirty_pool_ungate - forget that a vCPU waits at the gate
+ * @pool: the pool
+ * @user: the vCPU
+ *
+ * For a vCPU that will not come back to look.  If it does, it waits again.
+ *
+ * Context: any.
+ */
+void kvm_dirty_pool_ungate(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_user *user)
+{
+	/* Against the same by another thread. */
+	if (atomic_read(&user->gated) && atomic_xchg(&user->gated, 0))
+		atomic_dec(&pool->nr_gated);
 }
 
 /*
@@ -722,6 +881,12 @@ struct pool_runs {
 	struct kvm_dirty_pool_run run[KVM_DIRTY_POOL_RUNS];
 	u8 hint[KVM_DIRTY_POOL_RUNS];
 };
+
+static void pool_runs_init(struct pool_runs *runs)
+{
+	runs->nr = 0;
+	memset(runs->hint, 0, sizeof(runs->hint));
+}
 
 static void pool_runs_flush(struct kvm_dirty_ring_pool *pool,
 			    struct pool_runs *runs)
@@ -753,39 +918,25 @@ static void pool_runs_add(struct kvm_dirty_ring_pool *pool,
 	run->mask |= BIT(offset - first);
 }
 
-/**
- * kvm_dirty_pool_reset - take back the harvested entries of one ring
- * @pool: the pool
- * @ring: the ring, in any state
- * @count: increased by the number of entries taken back
- *
- * Takes entries from reset_index on while userspace has flagged them as
- * harvested, but not beyond what was pushed when the call began: userspace
- * cannot keep it busy, whatever it writes.  The ring is freed if it is parked
- * and empty then.
- *
- * Different rings are reset in parallel; of two resets of the same ring the
- * second waits.  The pages are protected when this returns, but not flushed
- * from TLBs: see kvm_dirty_pool_flush().
- *
- * Context: Process context, may sleep. Takes the ring's reset_lock.
- * Return: 0, or -EINTR if a signal is pending; @count is valid either way.
+/*
+ * Take entries of a ring from reset_index on while userspace has flagged them as
+ * harvested, but not beyond @end: userspace cannot keep it busy, whatever it
+ * writes.  @end was read from dirty_index before anyone waited for the faults
+ * that pushed entries below it, which is done here unless it was: @quiesced.
  */
-int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
-			 struct kvm_dirty_pool_ring *ring, u32 *count)
+static int pool_reset_ring(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_ring *ring, u32 end,
+			   bool *quiesced, struct pool_runs *runs, u32 *count)
 {
-	struct pool_runs runs = { };
-	u32 index, first, end;
+	u32 index, first;
 	int ret = 0;
 
 	mutex_lock(&ring->reset_lock);
 
 	first = ring->reset_index;
-	/*
-	 * An entry that userspace saw was pushed below this index: it was
-	 * written before the entry's flags, in kvm_dirty_pool_push().
-	 */
-	end = READ_ONCE(ring->dirty_index);
+	/* Another reset went further, or the ring has been attached anew. */
+	if (end - first > ring->mask + 1)
+		end = first;
 
 	for (index = first; index != end; index++) {
 		struct kvm_dirty_gfn *entry = &ring->gfns[index & ring->mask];
@@ -796,14 +947,14 @@ int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
 		if (!(smp_load_acquire(&entry->flags) & KVM_DIRTY_GFN_F_RESET))
 			break;
 
-		if (signal_pending(current)) {
+		if (fatal_signal_pending(current)) {
 			ret = -EINTR;
 			break;
 		}
 
-		/* All entries below end were pushed before this. */
-		if (index == first && pool->ops->quiesce)
+		if (!*quiesced && pool->ops->quiesce)
 			pool->ops->quiesce(pool);
+		*quiesced = true;
 
 		slot = READ_ONCE(entry->slot);
 		offset = READ_ONCE(entry->offset);
@@ -812,43 +963,38 @@ int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool,
 		smp_store_release(&entry->flags, 0);
 		/*
 		 * The entry may be pushed to again.  Pairs with the acquire in
-		 * kvm_dirty_pool_return() and kvm_dirty_pool_used().
+		 * pool_return(), pool_claim_spare() and kvm_dirty_pool_used().
 		 */
 		smp_store_release(&ring->reset_index, index + 1);
 
-		pool_runs_add(pool, &runs, slot, offset);
+		pool_runs_add(pool, runs, slot, offset);
 	}
 
-	pool_runs_flush(pool, &runs);
 	if (index != first) {
+		pool_runs_flush(pool, runs);
 		/*
 		 * After the pages were protected, before the lock is dropped:
 		 * who resets the ring next sees that a flush is due.  Pairs
-		 * with kvm_dirty_pool_flush().
+		 * with pool_flush().
 		 */
 		atomic_inc_return_release(&pool->resets);
 		*count += index - first;
+		pool_settle_reset(pool, ring);
 	}
-	pool_settle_reset(pool, ring);
 
 	mutex_unlock(&ring->reset_lock);
 	return ret;
 }
 
-/**
- * kvm_dirty_pool_flush - flush TLBs, if a reset made that necessary
- * @pool: the pool
- *
- * To be called after kvm_dirty_pool_reset(), of one ring or many, also if no
- * entry was taken back: it may have been another thread that took the caller's
- * entries, and has not flushed yet.  The caller's pages have to be trapped
- * when its call is done, whoever did it.
- *
- * Context: Process context, may sleep.
+/*
+ * Flush TLBs, if a reset made that necessary.  Called also if the caller took
+ * back no entry: it may have been another thread that took the caller's entries,
+ * and has not flushed yet.  The caller's pages have to be trapped when its call
+ * is done, whoever did it.
  */
-void kvm_dirty_pool_flush(struct kvm_dirty_ring_pool *pool)
+static void pool_flush(struct kvm_dirty_ring_pool *pool)
 {
-	/* Pairs with kvm_dirty_pool_reset(): these resets have protected. */
+	/* Pairs with pool_reset_ring(): these resets have protected. */
 	int resets = atomic_read_acquire(&pool->resets);
 	/* Pairs with the release below: these flushes are done. */
 	int flushed = atomic_read_acquire(&pool->flushed);
@@ -861,6 +1007,54 @@ void kvm_dirty_pool_flush(struct kvm_dirty_ring_pool *pool)
 	while (resets - flushed > 0 &&
 	       !atomic_try_cmpxchg_release(&pool->flushed, &flushed, resets))
 		;
+}
+
+/**
+ * kvm_dirty_pool_reset - take back the harvested entries of rings
+ * @pool: the pool
+ * @first: index of the first ring
+ * @end: index after the last ring, not beyond kvm_dirty_pool_nr_rings()
+ * @count: increased by the number of entries taken back
+ *
+ * Takes all entries that were harvested before the call, and traps the next
+ * write to their pages.  When it returns that is done for each of them, also for
+ * those that the call of another thread has taken.  A ring that is parked and
+ * empty then is freed.
+ *
+ * Different rings are reset in parallel; of two resets of the same ring the
+ * second waits.
+ *
+ * Context: Process context, may sleep. Takes the rings' reset_lock.
+ * Return: 0, or -EINTR if a fatal signal is pending; @count is valid either way.
+ */
+int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool, u32 first, u32 end,
+			 u32 *count)
+{
+	struct pool_runs runs;
+	u32 ends[POOL_RESET_RINGS];
+	int ret = 0;
+	u32 i, nr;
+
+	pool_runs_init(&runs);
+
+	for (; first < end && !ret; first += nr) {
+		bool quiesced = false;
+
+		nr = min_t(u32, end - first, POOL_RESET_RINGS);
+		/*
+		 * An entry that userspace saw was pushed below this index: it
+		 * was written before the entry's flags, in kvm_dirty_pool_push().
+		 */
+		for (i = 0; i < nr; i++)
+			ends[i] = READ_ONCE(pool->rings[first + i]->dirty_index);
+
+		for (i = 0; i < nr && !ret; i++)
+			ret = pool_reset_ring(pool, pool->rings[first + i],
+					      ends[i], &quiesced, &runs, count);
+	}
+
+	pool_flush(pool);
+	return ret;
 }
 
 static struct kvm_dirty_pool_sched *pool_sched_create(const char *name, u32 max)
@@ -912,7 +1106,8 @@ static void pool_sched_seed(struct kvm_dirty_ring_pool *pool,
 
 	preempt_disable();
 	for (i = 0; i < nr; i++) {
-		if (!(atomic_read(&pool->rings[i]->word) & KVM_DIRTY_POOL_PARKED))
+		if (!(atomic_read(&pool->rings[i]->word) &
+		      (KVM_DIRTY_POOL_PARKED | KVM_DIRTY_POOL_DETACHED)))
 			sched->policy->put(sched->data, i);
 	}
 	preempt_enable();
@@ -984,11 +1179,29 @@ void kvm_dirty_pool_ring_init(struct kvm_dirty_pool_ring *ring,
 {
 	memset(ring, 0, sizeof(*ring));
 	mutex_init(&ring->reset_lock);
+	atomic_set(&ring->word, KVM_DIRTY_POOL_DETACHED);
+	ring->index = KVM_DIRTY_POOL_NONE;
 	ring->gfns = gfns;
 	ring->mask = size - 1;
 	ring->soft_limit = size - rsvd;
+}
+
+/* Under reset_lock, which is who may change the word of a DETACHED ring. */
+static void pool_attach(struct kvm_dirty_ring_pool *pool,
+			struct kvm_dirty_pool_ring *ring)
+{
 	ring->soft_end = ring->dirty_index + ring->soft_limit;
-	ring->last_user = KVM_DIRTY_POOL_NONE;
+	atomic_inc(&pool->nr_attached);
+
+	preempt_disable();
+	set_bit(ring->index, pool->room);
+	set_bit(ring->index, pool->avail);
+	pool_release(ring, KVM_DIRTY_POOL_FREE);
+	pool_put(pool, ring);
+	preempt_enable();
+
+	/* As if by a reset: not all is full now.  Pairs with pool_claim_slow(). */
+	atomic_inc_return_release(&pool->resets);
 }
 
 /**
@@ -1003,20 +1216,126 @@ void kvm_dirty_pool_ring_init(struct kvm_dirty_pool_ring *ring,
 void kvm_dirty_pool_add(struct kvm_dirty_ring_pool *pool,
 			struct kvm_dirty_pool_ring *ring)
 {
-	const struct kvm_dirty_pool_sched *sched;
-
+	mutex_lock(&ring->reset_lock);
 	ring->index = pool->nr_rings;
+	/* Who has it first without a move: the vCPU that it comes with. */
+	ring->last_user = ring->index;
 	pool->rings[ring->index] = ring;
 	/* Pairs with the acquire in kvm_dirty_pool_nr_rings(). */
 	smp_store_release(&pool->nr_rings, ring->index + 1);
-	set_bit(ring->index, pool->room);
-	set_bit(ring->index, pool->avail);
+	pool_attach(pool, ring);
+	mutex_unlock(&ring->reset_lock);
+}
 
-	preempt_disable();
-	sched = rcu_dereference_sched(pool->sched);
-	if (sched->policy->put)
-		sched->policy->put(sched->data, ring->index);
+/**
+ * kvm_dirty_pool_attach - use a ring again that was detached
+ * @pool: the pool
+ * @ring: one that kvm_dirty_pool_ring_init() has set up
+ *
+ * The ring is empty, and the next mark goes to its first entry.  Nothing is
+ * done if the ring is attached, or was not added yet.
+ *
+ * Context: Process context, may sleep. Takes the ring's reset_lock.
+ */
+void kvm_dirty_pool_attach(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_ring *ring)
+{
+	u32 index;
+
+	mutex_lock(&ring->reset_lock);
+	if (ring->index != KVM_DIRTY_POOL_NONE &&
+	    atomic_read(&ring->word) & KVM_DIRTY_POOL_DETACHED) {
+		/* Always another one, for pool_resets(). */
+		index = ALIGN(ring->dirty_index + 1, ring->mask + 1);
+		WRITE_ONCE(ring->dirty_index, index);
+		/* In this order; pairs with kvm_dirty_pool_used(). */
+		smp_store_release(&ring->reset_index, index);
+		pool_attach(pool, ring);
+	}
+	mutex_unlock(&ring->reset_lock);
+}
+
+/* Wait for the owner of the claim.  Returns with preemption off. */
+static u32 pool_take_any(struct kvm_dirty_pool_ring *ring)
+{
+	for (;;) {
+		u32 word;
+
+		preempt_disable();
+		word = atomic_read(&ring->word);
+		if (!(word & KVM_DIRTY_POOL_CLAIMED) && pool_take(ring, word, 0))
+			return word;
+		preempt_enable();
+		cpu_relax();
+		cond_resched();
+	}
+}
+
+/**
+ * kvm_dirty_pool_detach - stop using a ring that nobody can harvest any more
+ * @pool: the pool
+ * @ring: one that kvm_dirty_pool_ring_init() has set up
+ *
+ * Harvested entries are reset.  What was not harvested, and is still wanted, is
+ * marked again, in other rings or their reserves, and lost to the OVERFLOW state
+ * if there is no room.
+ * Nothing is done if the ring is detached, or was not added yet.
+ *
+ * Claims go on meanwhile.
+ *
+ * Context: Process context, may sleep. Takes the ring's reset_lock, and waits
+ * for the owner of the ring's claim.
+ */
+void kvm_dirty_pool_detach(struct kvm_dirty_ring_pool *pool,
+			   struct kvm_dirty_pool_ring *ring)
+{
+	u32 word, index, count = 0;
+	bool joined;
+
+	/* With the lock: it may be about to join. */
+	mutex_lock(&ring->reset_lock);
+	joined = ring->index != KVM_DIRTY_POOL_NONE;
+	mutex_unlock(&ring->reset_lock);
+	if (!joined)
+		return;
+
+	kvm_dirty_pool_reset(pool, ring->index, ring->index + 1, &count);
+
+	mutex_lock(&ring->reset_lock);
+	if (atomic_read(&ring->word) & KVM_DIRTY_POOL_DETACHED)
+		goto unlock;
+
+	word = pool_take_any(ring);
+	clear_bit(ring->index, pool->avail);
+	clear_bit(ring->index, pool->room);
+	if (word & KVM_DIRTY_POOL_PARKED) {
+		pool_count(&ring->drains, 1);
+		trace_kvm_dirty_pool_drain(pool, ring->index);
+	}
+	pool_release(ring, KVM_DIRTY_POOL_DETACHED);
 	preempt_enable();
+
+	/* Nobody pushes to the ring or resets it from here on. */
+	for (index = ring->reset_index; index != ring->dirty_index; index++) {
+		struct kvm_dirty_gfn *entry = &ring->gfns[index & ring->mask];
+
+		u32 slot = READ_ONCE(entry->slot);
+		u64 offset = READ_ONCE(entry->offset);
+
+		if (!pool->ops->wanted || pool->ops->wanted(pool, slot, offset))
+			kvm_dirty_pool_mark(pool, &pool->vm_user, slot, offset, 1, 0);
+		cond_resched();
+	}
+	/* Not before its entries are elsewhere.  As in pool_free_parked(). */
+	if (word & KVM_DIRTY_POOL_RESERVE)
+		atomic_dec_return_release(&pool->nr_reserve);
+	atomic_dec(&pool->nr_attached);
+	for (index = 0; index <= ring->mask; index++)
+		WRITE_ONCE(ring->gfns[index].flags, 0);
+	/* Empty, and as in pool_reset_ring(). */
+	smp_store_release(&ring->reset_index, ring->dirty_index);
+unlock:
+	mutex_unlock(&ring->reset_lock);
 }
 
 /**

@@ -24,8 +24,6 @@
  * @kvm: the VM
  * @cap_flags: KVM_DIRTY_RING_POOL_*, as enabled
  * @forced: userspace asked for per-vCPU rings
- * @reset_carry: entries reset by a KVM_RESET_DIRTY_RINGS that a signal
- *	interrupted
  * @work: sends what may not be sent from where pages are marked
  * @eventfd: signalled when a ring is parked and at overflow; under RCU,
  *	written under kvm->lock
@@ -36,7 +34,6 @@ struct kvm_dirty_pool_vm {
 	struct kvm *kvm;
 	u32 cap_flags;
 	bool forced;
-	atomic_t reset_carry;
 	struct irq_work work;
 	struct eventfd_ctx __rcu *eventfd;
 	unsigned long *kick;
@@ -90,6 +87,26 @@ static struct kvm_vcpu *ring_to_vcpu(struct kvm_dirty_pool_ring *ring)
 	return container_of(ring, struct kvm_vcpu, dirty_pool_ring);
 }
 
+/*
+ * Any vCPU will do, and the one that lost the mark may never run again: whichever
+ * comes first reports it, in kvm_dirty_ring_pool_check_request().
+ */
+static void pool_vm_request_overflow(struct kvm_dirty_pool_vm *vm, u32 nr)
+{
+	u32 i;
+
+	/* A VMM that did not ask for a pool knows nothing of OVERFLOW. */
+	if (vm->forced)
+		pr_warn_ratelimited("kvm: %s: dirty ring pool overflow, dirty pages were lost: drain the rings more often, or unset kvm.dirty_ring_pool\n",
+				    vm->kvm->stats_id);
+
+	for (i = 0; i < nr; i++) {
+		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL,
+				 ring_to_vcpu(vm->pool.rings[i]));
+		set_bit(i, vm->kick);
+	}
+}
+
 static void pool_vm_work(struct irq_work *work)
 {
 	struct kvm_dirty_pool_vm *vm =
@@ -104,10 +121,8 @@ static void pool_vm_work(struct irq_work *work)
 		eventfd_signal(eventfd);
 	rcu_read_unlock();
 
-	/* A VMM that did not ask for a pool knows nothing of OVERFLOW. */
-	if (vm->forced && atomic_read(&vm->pool.overflow))
-		pr_warn_ratelimited("kvm: %s: dirty ring pool overflow, dirty pages were lost: drain the rings more often, or unset kvm.dirty_ring_pool\n",
-				    vm->kvm->stats_id);
+	if (atomic_read(&vm->pool.overflow) == KVM_DIRTY_POOL_OVERFLOW_NEW)
+		pool_vm_request_overflow(vm, nr);
 
 	for_each_set_bit(i, vm->kick, nr) {
 		if (test_and_clear_bit(i, vm->kick))
@@ -148,8 +163,6 @@ static void pool_vm_notify(struct kvm_dirty_ring_pool *pool,
 		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
 		break;
 	case KVM_DIRTY_POOL_EV_OVERFLOW:
-		if (vcpu)
-			kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
 		break;
 	}
 
@@ -191,6 +204,22 @@ void __weak kvm_arch_dirty_pool_protect(struct kvm *kvm,
 							ranges[i].mask);
 	}
 	KVM_MMU_UNLOCK(kvm);
+}
+
+static bool pool_vm_wanted(struct kvm_dirty_ring_pool *pool, u32 slot,
+			   u64 offset)
+{
+	struct kvm *kvm = to_pool_vm(pool)->kvm;
+	struct kvm_memory_slot *memslot;
+	bool wanted;
+	int idx;
+
+	idx = srcu_read_lock(&kvm->srcu);
+	memslot = pool_vm_memslot(kvm, slot);
+	wanted = !IS_ERR(memslot) && offset < memslot->npages &&
+		 kvm_slot_dirty_track_enabled(memslot);
+	srcu_read_unlock(&kvm->srcu, idx);
+	return wanted;
 }
 
 static void pool_vm_quiesce(struct kvm_dirty_ring_pool *pool)
@@ -245,6 +274,7 @@ static void pool_vm_flush(struct kvm_dirty_ring_pool *pool)
 
 static const struct kvm_dirty_pool_ops pool_vm_ops = {
 	.notify = pool_vm_notify,
+	.wanted = pool_vm_wanted,
 	.quiesce = pool_vm_quiesce,
 	.protect = pool_vm_protect,
 	.flush = pool_vm_flush,
@@ -284,7 +314,7 @@ int kvm_dirty_ring_pool_check_cap(const struct kvm_enable_cap *cap)
  *
  * Context: Under kvm->lock.
  * Return: 0, also if the VM is to have rings without a pool; -EINVAL if it has
- * rings already; -ENOMEM.
+ * rings already, or KVM_DIRTY_LOG_INITIALLY_SET; -ENOMEM.
  */
 int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap)
 {
@@ -300,6 +330,10 @@ int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap
 	if (cap->cap != KVM_CAP_DIRTY_LOG_RING_POOL &&
 	    !READ_ONCE(dirty_ring_pool))
 		return 0;
+
+	/* Resets split no huge pages: they do not take slots_lock, as that does. */
+	if (kvm_dirty_log_manual_protect_and_init_set(kvm))
+		return cap->cap == KVM_CAP_DIRTY_LOG_RING_POOL ? -EINVAL : 0;
 
 	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
@@ -357,25 +391,157 @@ void kvm_dirty_ring_pool_destroy(struct kvm *kvm)
 }
 
 /**
- * kvm_dirty_ring_pool_add_vcpu - let a new vCPU's ring join the pool
- * @vcpu: the vCPU, which has its ring and its index, but is not online yet
+ * kvm_dirty_ring_pool_set_manual_protect - KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2
+ * @kvm: the VM
+ * @flags: KVM_DIRTY_LOG_*, valid ones
+ *
+ * Return: 0, or -EINVAL for KVM_DIRTY_LOG_INITIALLY_SET in a VM with a pool.
+ */
+int kvm_dirty_ring_pool_set_manual_protect(struct kvm *kvm, u64 flags)
+{
+	int ret = 0;
+
+	mutex_lock(&kvm->lock);
+	if (kvm->dirty_ring_pool && flags & KVM_DIRTY_LOG_INITIALLY_SET)
+		ret = -EINVAL;
+	else
+		kvm->manual_dirty_log_protect = flags;
+	mutex_unlock(&kvm->lock);
+	return ret;
+}
+
+/**
+ * kvm_dirty_ring_pool_init_vcpu - prepare a new vCPU for the pool
+ * @vcpu: the vCPU, which has its ring and its index, but no fd yet
+ *
+ * Its ring can be mapped as soon as it has an fd, which userspace may guess.
  *
  * Context: Under kvm->lock.
  */
-void kvm_dirty_ring_pool_add_vcpu(struct kvm_vcpu *vcpu)
+void kvm_dirty_ring_pool_init_vcpu(struct kvm_vcpu *vcpu)
 {
-	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
 	struct kvm_dirty_ring *ring = &vcpu->dirty_ring;
 
-	if (!pool)
+	if (!vcpu->kvm->dirty_ring_pool)
 		return;
 
 	kvm_dirty_pool_user_init(&vcpu->dirty_pool_user, vcpu->vcpu_idx);
 	kvm_dirty_pool_ring_init(&vcpu->dirty_pool_ring, ring->dirty_gfns,
 				 ring->size, ring->size - ring->soft_limit);
-	kvm_dirty_pool_add(pool, &vcpu->dirty_pool_ring);
+}
+
+/**
+ * kvm_dirty_ring_pool_add_vcpu - let a new vCPU's ring join the pool
+ * @vcpu: the vCPU, which is not online yet
+ *
+ * Context: Under kvm->lock, and the vCPU's mutex: it must not run before.
+ */
+void kvm_dirty_ring_pool_add_vcpu(struct kvm_vcpu *vcpu)
+{
+	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
+
+	if (!pool)
+		return;
+
+	lockdep_assert_held(&vcpu->mutex);
 	/* A vCPU starts with its own ring, so that each has one to itself. */
 	vcpu->dirty_pool_user.last = &vcpu->dirty_pool_ring;
+	kvm_dirty_pool_add(pool, &vcpu->dirty_pool_ring);
+	/* What was lost before there was a vCPU is this one's to report. */
+	if (atomic_read(&pool->overflow) == KVM_DIRTY_POOL_OVERFLOW_NEW)
+		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
+}
+
+/* The vCPU if @vma has its ring, and belongs to the process that harvests it. */
+static struct kvm_vcpu *pool_vma_vcpu(struct vm_area_struct *vma)
+{
+	struct kvm_vcpu *vcpu = vma->vm_file->private_data;
+	struct kvm *kvm = vcpu->kvm;
+	unsigned long end = KVM_DIRTY_LOG_PAGE_OFFSET +
+			    kvm->dirty_ring_size / PAGE_SIZE;
+
+	if (!kvm->dirty_ring_pool || vma->vm_mm != kvm->mm ||
+	    vma->vm_pgoff >= end ||
+	    vma->vm_pgoff + vma_pages(vma) <= KVM_DIRTY_LOG_PAGE_OFFSET)
+		return NULL;
+
+	return vcpu;
+}
+
+/**
+ * kvm_dirty_ring_pool_vma_open - the vm_ops::open() of a vCPU's mappings
+ * @vma: a new mapping
+ *
+ * A ring that is mapped again is attached to the pool.  Only mappings of the
+ * process that the VM belongs to count, as only that can reset rings; a child
+ * that was forked has them, too.
+ *
+ * Context: Under mmap_lock, held for write.
+ */
+void kvm_dirty_ring_pool_vma_open(struct vm_area_struct *vma)
+{
+	struct kvm_vcpu *vcpu = pool_vma_vcpu(vma);
+
+	if (vcpu && !vcpu->dirty_pool_ring.mappings++)
+		kvm_dirty_pool_attach(vcpu->kvm->dirty_ring_pool,
+				      &vcpu->dirty_pool_ring);
+}
+
+/**
+ * kvm_dirty_ring_pool_vma_close - the vm_ops::close() of a vCPU's mappings
+ * @vma: the mapping
+ *
+ * Nobody can harvest a ring whose last mapping is gone, as when a VMM unplugs
+ * the vCPU: it is detached from the pool.
+ *
+ * Context: Under mmap_lock, which munmap() may have downgraded, unless the process
+ * exits.  A mapping is not made or removed beside it.
+ */
+void kvm_dirty_ring_pool_vma_close(struct vm_area_struct *vma)
+{
+	struct kvm_vcpu *vcpu = pool_vma_vcpu(vma);
+
+	/* With the process the VM ends, too: nothing is lost any more. */
+	if (!vcpu || !atomic_read(&vma->vm_mm->mm_users))
+		return;
+
+	if (--vcpu->dirty_pool_ring.mappings)
+		return;
+
+	kvm_dirty_pool_detach(vcpu->kvm->dirty_ring_pool, &vcpu->dirty_pool_ring);
+	/* The VM's own marks need not leave room for a vCPU that is unplugged. */
+	kvm_dirty_pool_ungate(vcpu->kvm->dirty_ring_pool, &vcpu->dirty_pool_user);
+}
+
+/**
+ * kvm_dirty_ring_pool_vma_may_split - the vm_ops::may_split() of these mappings
+ * @vma: the mapping
+ * @addr: where to
+ *
+ * Return: -EINVAL for the mapping of a ring: it counts as a whole.
+ */
+int kvm_dirty_ring_pool_vma_may_split(struct vm_area_struct *vma,
+				      unsigned long addr)
+{
+	return pool_vma_vcpu(vma) ? -EINVAL : 0;
+}
+
+/**
+ * kvm_dirty_ring_pool_mmap - count a new mapping of a vCPU
+ * @vma: the mapping
+ *
+ * Context: Under mmap_lock, held for write.
+ */
+void kvm_dirty_ring_pool_mmap(struct vm_area_struct *vma)
+{
+	struct kvm_vcpu *vcpu = vma->vm_file->private_data;
+
+	if (!vcpu->kvm->dirty_ring_pool)
+		return;
+
+	/* Nor does it grow into a ring, or out of one. */
+	vm_flags_set(vma, VM_DONTEXPAND);
+	kvm_dirty_ring_pool_vma_open(vma);
 }
 
 /**
@@ -434,6 +600,8 @@ void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
 	for (i = 0; i < nr; i++) {
 		gfn_t gfn = gpa_to_gfn(gpas[i]);
 		struct kvm_memory_slot *memslot;
+		u64 offset;
+		u32 slot;
 
 		memslot = kvm_vcpu_gfn_to_memslot(vcpu, gfn);
 		if (!memslot || !kvm_slot_dirty_track_enabled(memslot))
@@ -447,15 +615,16 @@ void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
 			preempt_disable();
 			claimed = kvm_dirty_pool_claim(pool, user, 0, &claim);
 		}
+		slot = memslot->as_id << 16 | memslot->id;
+		offset = gfn - memslot->base_gfn;
 		if (!claimed) {
 			preempt_enable();
 			/* Accounted as lost, unless there is room now. */
-			kvm_vcpu_mark_page_dirty(vcpu, gfn);
+			kvm_dirty_pool_mark(pool, user, slot, offset, 1, 0);
 			continue;
 		}
 
-		kvm_dirty_pool_push(&claim, memslot->as_id << 16 | memslot->id,
-				    gfn - memslot->base_gfn);
+		kvm_dirty_pool_push(&claim, slot, offset);
 		if (!claim.room) {
 			kvm_dirty_pool_return(pool, user, &claim);
 			preempt_enable();
@@ -468,6 +637,26 @@ void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
 		preempt_enable();
 	}
 }
+EXPORT_SYMBOL_GPL(kvm_dirty_ring_pool_mark_gpas);
+
+/**
+ * kvm_dirty_ring_pool_stop - should a loop that marks pages end early
+ * @vcpu: the vCPU, loaded
+ *
+ * For what can mark any number of pages without passing the check in front of
+ * the guest: it ends when a reserve was used, and goes on when the rings have
+ * been drained.
+ *
+ * Context: The vCPU's thread.
+ * Return: true if the vCPU would not be let into the guest now.
+ */
+bool kvm_dirty_ring_pool_stop(struct kvm_vcpu *vcpu)
+{
+	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
+
+	return pool && kvm_dirty_pool_gate(pool, &vcpu->dirty_pool_user);
+}
+EXPORT_SYMBOL_GPL(kvm_dirty_ring_pool_stop);
 
 /**
  * kvm_dirty_ring_pool_check_request - must a vCPU report to userspace
@@ -496,16 +685,17 @@ bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
 	if (kvm_dirty_pool_gate(pool, user)) {
 		/* Until it passes. */
 		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
-		if (!flags)
-			ring = user->last->index;
 		flags |= KVM_DIRTY_RING_POOL_EXHAUSTED;
 	}
+
+	if (kvm_dirty_pool_report_overflow(pool, flags))
+		flags |= KVM_DIRTY_RING_POOL_OVERFLOW;
 
 	if (!flags)
 		return false;
 
-	if (atomic_read(&pool->overflow))
-		flags |= KVM_DIRTY_RING_POOL_OVERFLOW;
+	if (!(flags & KVM_DIRTY_RING_POOL_PARKED))
+		ring = user->last->index;
 
 	vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
 	vcpu->run->dirty_ring_pool.ring = ring;
@@ -514,74 +704,32 @@ bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
 	return true;
 }
 
-/*
- * Resets need no lock but the rings', with one exception: splitting huge pages
- * of a VM that has KVM_DIRTY_LOG_INITIALLY_SET uses a cache under slots_lock.
- */
-static bool pool_vm_lock_slots(struct kvm *kvm)
-{
-	if (!kvm_dirty_log_manual_protect_and_init_set(kvm))
-		return false;
-
-	mutex_lock(&kvm->slots_lock);
-	return true;
-}
-
-static int pool_vm_reset(struct kvm_dirty_pool_vm *vm, u32 first, u32 end,
-			 u32 *count)
-{
-	bool locked = pool_vm_lock_slots(vm->kvm);
-	int ret = 0;
-	u32 i;
-
-	for (i = first; i < end && !ret; i++)
-		ret = kvm_dirty_pool_reset(&vm->pool, vm->pool.rings[i], count);
-	kvm_dirty_pool_flush(&vm->pool);
-
-	if (locked)
-		mutex_unlock(&vm->kvm->slots_lock);
-	return ret;
-}
-
 /**
  * kvm_dirty_ring_pool_reset_all - KVM_RESET_DIRTY_RINGS
  * @kvm: the VM
  *
- * Userspace compares what it harvested with the number that it gets back, so a
- * signal must not make that smaller: after the signal the call goes on where
- * it stopped, and remembers what it had done until then.
- *
  * Context: Process context. Rings may be reset concurrently.
- * Return: the number of entries reset, or -ERESTARTNOINTR.
+ * Return: the number of entries reset, or -EINTR at a fatal signal.
  */
 int kvm_dirty_ring_pool_reset_all(struct kvm *kvm)
 {
-	struct kvm_dirty_pool_vm *vm = to_pool_vm(kvm->dirty_ring_pool);
-	u32 nr = kvm_dirty_pool_nr_rings(&vm->pool);
-	u32 count = atomic_xchg(&vm->reset_carry, 0);
-	int ret;
+	struct kvm_dirty_ring_pool *pool = kvm->dirty_ring_pool;
+	u32 count = 0;
 
-	ret = pool_vm_reset(vm, 0, nr, &count);
-	if (!ret)
-		return count;
-
-	atomic_add(count, &vm->reset_carry);
-	return -ERESTARTNOINTR;
+	return kvm_dirty_pool_reset(pool, 0, kvm_dirty_pool_nr_rings(pool),
+				    &count) ?: count;
 }
 
 static int pool_vm_reset_one(struct kvm_dirty_pool_vm *vm, unsigned long ring)
 {
 	u32 nr = kvm_dirty_pool_nr_rings(&vm->pool);
 	u32 count = 0;
-	int ret;
 
 	if (ring >= nr)
 		return -EINVAL;
 
 	ring = array_index_nospec(ring, nr);
-	ret = pool_vm_reset(vm, ring, ring + 1, &count);
-
-	return count ? count : ret;
+	return kvm_dirty_pool_reset(&vm->pool, ring, ring + 1, &count) ?: count;
 }
 
 static int pool_vm_set_policy(struct kvm_dirty_pool_vm *vm, void __user *argp)
@@ -655,8 +803,11 @@ static int pool_vm_mark_some(struct kvm_dirty_pool_vm *vm,
 				     args->first_page + args->marked, nr,
 				     KVM_DIRTY_POOL_NORESERVE);
 	args->marked += marked;
-	if (marked < nr)
+	if (marked < nr) {
+		/* A ring need not be parked for this: ask for a drain. */
+		irq_work_queue(&vm->work);
 		return -EAGAIN;
+	}
 	return args->marked < args->num_pages;
 }
 
@@ -690,28 +841,72 @@ static int pool_vm_mark_dirty(struct kvm_dirty_pool_vm *vm,
 	return ret ? ret : args.marked;
 }
 
+/* A counter that the rings keep, by its place in struct kvm_dirty_pool_ring. */
+static u64 pool_vm_sum(struct kvm_dirty_ring_pool *pool, size_t offset)
+{
+	u32 nr = kvm_dirty_pool_nr_rings(pool);
+	u64 sum = 0;
+	u32 i;
+
+	for (i = 0; i < nr; i++)
+		sum += READ_ONCE(*(u64 *)((void *)pool->rings[i] + offset));
+
+	return sum;
+}
+
+#define pool_sum(pool, counter)	\
+	pool_vm_sum(pool, offsetof(struct kvm_dirty_pool_ring, counter))
+
+/* By its place in struct kvm_dirty_ring_pool_state. */
+static u64 pool_vm_counter(struct kvm_dirty_ring_pool *pool, size_t offset)
+{
+	switch (offset) {
+	case offsetof(struct kvm_dirty_ring_pool_state, claims):
+		return pool_sum(pool, claims);
+	case offsetof(struct kvm_dirty_ring_pool_state, claim_retries):
+		return pool_sum(pool, retries);
+	case offsetof(struct kvm_dirty_ring_pool_state, reserve_claims):
+		return pool_sum(pool, reserve_claims);
+	case offsetof(struct kvm_dirty_ring_pool_state, parks):
+		return pool_sum(pool, parks);
+	case offsetof(struct kvm_dirty_ring_pool_state, drains):
+		return pool_sum(pool, drains);
+	case offsetof(struct kvm_dirty_ring_pool_state, exhaustions):
+		return atomic64_read(&pool->exhaustions);
+	case offsetof(struct kvm_dirty_ring_pool_state, overflows):
+		return atomic64_read(&pool->overflows);
+	case offsetof(struct kvm_dirty_ring_pool_state, pushed):
+		return pool_sum(pool, pushed);
+	case offsetof(struct kvm_dirty_ring_pool_state, moves):
+		return pool_sum(pool, moves);
+	}
+	return 0;
+}
+
+#define POOL_FIRST_COUNTER	offsetof(struct kvm_dirty_ring_pool_state, claims)
+#define POOL_END_COUNTERS	offsetof(struct kvm_dirty_ring_pool_state, reserved)
+
+/* The VM's statistics have the same counters in the same order. */
+#define POOL_FIRST_STAT		offsetof(struct kvm_vm_stat, generic.dirty_pool_claims)
+#define POOL_END_STATS		(POOL_FIRST_STAT + POOL_END_COUNTERS -	\
+				 POOL_FIRST_COUNTER)
+
+static_assert(offsetofend(struct kvm_vm_stat, generic.dirty_pool_moves) ==
+	      POOL_END_STATS);
+
 static void pool_vm_count(struct kvm_dirty_ring_pool *pool,
 			  struct kvm_dirty_ring_pool_state *state)
 {
-	u32 nr = kvm_dirty_pool_nr_rings(pool);
 	u32 i;
 
-	for (i = 0; i < nr; i++) {
-		struct kvm_dirty_pool_ring *ring = pool->rings[i];
+	for (i = POOL_FIRST_COUNTER; i < POOL_END_COUNTERS; i += sizeof(u64))
+		*(u64 *)((void *)state + i) = pool_vm_counter(pool, i);
 
-		state->claims += READ_ONCE(ring->claims);
-		state->claim_retries += READ_ONCE(ring->retries);
-		state->reserve_claims += READ_ONCE(ring->reserve_claims);
-		state->parks += READ_ONCE(ring->parks);
-		state->drains += READ_ONCE(ring->drains);
-		state->pushed += READ_ONCE(ring->pushed);
-		state->moves += READ_ONCE(ring->moves);
-		if (atomic_read(&ring->word) & KVM_DIRTY_POOL_PARKED)
+	state->nr_rings = kvm_dirty_pool_nr_rings(pool);
+	for (i = 0; i < state->nr_rings; i++) {
+		if (atomic_read(&pool->rings[i]->word) & KVM_DIRTY_POOL_PARKED)
 			state->status |= KVM_DIRTY_RING_POOL_PARKED;
 	}
-	state->nr_rings = nr;
-	state->exhaustions = atomic64_read(&pool->exhaustions);
-	state->overflows = atomic64_read(&pool->overflows);
 }
 
 static int pool_vm_get_rings(struct kvm_dirty_ring_pool *pool, u32 nr,
@@ -765,7 +960,7 @@ static int pool_vm_get_state(struct kvm_dirty_pool_vm *vm,
 	if (copy_to_user(argp, &state, sizeof(state)))
 		return -EFAULT;
 
-	/* Not before userspace was told. */
+	/* Not before userspace was told.  The next one is reported anew. */
 	if ((args.flags & KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW) &&
 	    state.status & KVM_DIRTY_RING_POOL_OVERFLOW)
 		atomic_xchg(&pool->overflow, 0);
@@ -811,30 +1006,36 @@ int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
 }
 
 /**
- * kvm_dirty_ring_pool_update_stats - bring the VM's statistics up to date
+ * kvm_dirty_ring_pool_stat - one of the VM's statistics
  * @kvm: the VM
+ * @offset: of the statistic in struct kvm_vm_stat
+ * @val: set if the pool keeps it
  *
- * The counters are the rings'; whoever reads kvm->stat calls this first.
+ * The counters are the rings', and summed up when they are read.
  *
  * Context: Any but NMI.
  */
-void kvm_dirty_ring_pool_update_stats(struct kvm *kvm)
+void kvm_dirty_ring_pool_stat(struct kvm *kvm, size_t offset, u64 *val)
 {
 	struct kvm_dirty_ring_pool *pool = kvm_to_pool(kvm);
-	struct kvm_vm_stat_generic *stat = &kvm->stat.generic;
-	struct kvm_dirty_ring_pool_state state = {};
 
-	if (!pool)
-		return;
+	if (pool && offset >= POOL_FIRST_STAT && offset < POOL_END_STATS)
+		*val = pool_vm_counter(pool, offset - POOL_FIRST_STAT +
+					     POOL_FIRST_COUNTER);
+}
 
-	pool_vm_count(pool, &state);
-	stat->dirty_pool_claims = state.claims;
-	stat->dirty_pool_claim_retries = state.claim_retries;
-	stat->dirty_pool_reserve_claims = state.reserve_claims;
-	stat->dirty_pool_parks = state.parks;
-	stat->dirty_pool_drains = state.drains;
-	stat->dirty_pool_exhaustions = state.exhaustions;
-	stat->dirty_pool_overflows = state.overflows;
-	stat->dirty_pool_pushed = state.pushed;
-	stat->dirty_pool_moves = state.moves;
+/**
+ * kvm_dirty_ring_pool_stats - all of the VM's statistics that the pool keeps
+ * @kvm: the VM
+ * @stat: set, a copy of kvm->stat
+ *
+ * Context: Any but NMI.
+ */
+void kvm_dirty_ring_pool_stats(struct kvm *kvm, struct kvm_vm_stat *stat)
+{
+	size_t offset;
+
+	for (offset = POOL_FIRST_STAT; offset < POOL_END_STATS;
+	     offset += sizeof(u64))
+		kvm_dirty_ring_pool_stat(kvm, offset, (void *)stat + offset);
 }

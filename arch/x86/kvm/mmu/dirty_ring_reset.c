@@ -136,13 +136,6 @@ static u32 protect_shared(struct kvm *kvm,
 	return i;
 }
 
-/* Splitting huge pages, and rmaps, need the lock for write. */
-static bool can_share(struct kvm *kvm)
-{
-	return !kvm_memslots_have_rmaps(kvm) &&
-	       !kvm_dirty_log_manual_protect_and_init_set(kvm);
-}
-
 /**
  * kvm_arch_dirty_pool_quiesce - let the faults in flight install their SPTEs
  * @kvm: the VM
@@ -168,9 +161,11 @@ void kvm_arch_dirty_pool_quiesce(struct kvm *kvm)
  *
  * TLBs are left to the caller.
  *
+ * Huge pages are not split: that takes slots_lock, and is asked for by
+ * KVM_DIRTY_LOG_INITIALLY_SET, which no VM with a pool has.
+ *
  * Context: Process context, under kvm->srcu. Takes mmu_lock, for read if it
- * can, and gives it up when others want it. Also under slots_lock if the VM
- * has KVM_DIRTY_LOG_INITIALLY_SET.
+ * can, and gives it up when others want it.
  */
 void kvm_arch_dirty_pool_protect(struct kvm *kvm,
 				 const struct kvm_dirty_pool_range *ranges,
@@ -182,8 +177,11 @@ void kvm_arch_dirty_pool_protect(struct kvm *kvm,
 		bool shared;
 
 		read_lock(&kvm->mmu_lock);
-		/* Under the lock: it keeps the first shadow page away. */
-		shared = can_share(kvm);
+		/*
+		 * Rmaps need the lock for write.  Under the lock, which keeps
+		 * the first shadow page away.
+		 */
+		shared = !kvm_memslots_have_rmaps(kvm);
 		if (shared)
 			i += protect_shared(kvm, ranges + i, nr - i);
 		read_unlock(&kvm->mmu_lock);
