@@ -198,11 +198,9 @@ static void pool_harvest(void *tracker, struct bench_harvest *harvest)
 static void pool_reset(void *tracker)
 {
 	struct pool_tracker *t = tracker;
-	u32 i, count;
+	u32 count = 0;
 
-	for (i = 0; i < t->tracker.nr; i++)
-		kvm_dirty_pool_reset(&t->pool, &t->ring[i], &count);
-	kvm_dirty_pool_flush(&t->pool);
+	kvm_dirty_pool_reset(&t->pool, 0, t->tracker.nr, &count);
 }
 
 static void pool_stats(void *tracker, struct bench_stats *stats)

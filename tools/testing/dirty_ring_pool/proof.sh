@@ -80,7 +80,7 @@ wanted() { [[ $only == "  " || $only == *" $1 "* ]]; }
 t=$(now)
 # The longest first
 proofs=()
-for p in claim-2 reset-4 push-4 reset-2 reset_all-2 push-2 protect-2; do
+for p in claim-2 reset-4 push-4 reset-2 reset_all-2 push-2 attach-4 protect-2; do
 	wanted "$p" || continue
 	proofs+=("$p")
 	start "$p" "${p#*-}" "${p%-*}"

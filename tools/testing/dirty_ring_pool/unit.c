@@ -1042,18 +1042,16 @@ static void t_reset_signal(void)
 	vm_harvest(&vm, 0, 12, NULL, NULL);
 	flushes = vm.flushes;
 	drp_signal_after = 6;
-	EQUAL(kvm_dirty_pool_reset(&vm.pool, &vm.ring[0], &count), -EINTR);
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 1, &count), -EINTR);
 	EQUAL(count, 5);
-	/* what was taken is protected, and a flush is due */
+	/* what was taken is protected, and flushed */
 	EQUAL(vm.protected, 5);
+	EQUAL(vm.flushes, flushes + 1);
 	EQUAL(vm_word(&vm, 0), PARKED);
 	drp_signal_after = 0;
-	kvm_dirty_pool_flush(&vm.pool);
-	EQUAL(vm.flushes, flushes + 1);
-	kvm_dirty_pool_flush(&vm.pool);
-	EQUAL(vm.flushes, flushes + 1);
-	EQUAL(kvm_dirty_pool_reset(&vm.pool, &vm.ring[0], &count), 0);
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 1, &count), 0);
 	EQUAL(count, 12);
+	EQUAL(vm.flushes, flushes + 2);
 	EQUAL(vm_word(&vm, 0), FREE);
 	vm_exit(&vm);
 }
@@ -1061,27 +1059,30 @@ static void t_reset_signal(void)
 /* The flush of a reset that another thread has done but not flushed. */
 static void t_flush(void)
 {
-	u32 count = 0;
+	unsigned long flushes;
 
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	/* a ring that joins counts as a reset */
+	EQUAL(vm_reset(&vm, 0), 0);
+	flushes = vm.flushes;
+	EQUAL(vm_reset(&vm, 0), 0);
 	vm_mark(&vm, 0, 0, 0, 5, 0);
-	kvm_dirty_pool_flush(&vm.pool);
-	EQUAL(vm.flushes, 0);
-	vm_harvest(&vm, 0, 5, NULL, NULL);
-	kvm_dirty_pool_reset(&vm.pool, &vm.ring[0], &count);
-	EQUAL(count, 5);
-	EQUAL(vm.flushes, 0);
+	EQUAL(vm_reset(&vm, 0), 0);
+	EQUAL(vm.flushes, flushes);
+	EQUAL(vm_drain(&vm, 0), 5);
+	EQUAL(vm.flushes, flushes + 1);
 	/* nothing is left to be taken back, but to be flushed */
+	atomic_inc(&vm.pool.resets);
 	EQUAL(vm_reset(&vm, 0), 0);
-	EQUAL(vm.flushes, 1);
-	EQUAL(vm_reset(&vm, 0), 0);
-	EQUAL(vm.flushes, 1);
+	EQUAL(vm.flushes, flushes + 2);
+	EQUAL(vm_reset(&vm, 1), 0);
+	EQUAL(vm.flushes, flushes + 2);
 	/* its count goes round */
 	atomic_set(&vm.pool.resets, 0x7fffffff);
 	atomic_set(&vm.pool.flushed, 0x7fffffff);
 	vm_mark(&vm, 0, 0, 0, 5, 0);
 	EQUAL(vm_drain(&vm, 0), 5);
-	EQUAL(vm.flushes, 2);
+	EQUAL(vm.flushes, flushes + 3);
 	vm_exit(&vm);
 }
 

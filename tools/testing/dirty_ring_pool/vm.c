@@ -73,7 +73,6 @@ void vm_add_ring(struct vm *vm)
 				 vm->size, vm->rsvd);
 	ring->dirty_index += vm->start;
 	ring->reset_index += vm->start;
-	ring->soft_end += vm->start;
 	vm->fetch[i] = vm->start;
 	kvm_dirty_pool_add(&vm->pool, ring);
 }
@@ -124,7 +123,7 @@ u32 vm_harvest(struct vm *vm, u32 ring, u32 max,
 			break;
 		if (seen)
 			seen(arg, ring, READ_ONCE(e->slot), READ_ONCE(e->offset));
-		/* Pairs with the acquire in kvm_dirty_pool_reset(). */
+		/* Pairs with the acquire in pool_reset_ring(). */
 		smp_store_release(&e->flags, KVM_DIRTY_GFN_F_RESET);
 		vm->fetch[ring]++;
 	}
@@ -136,7 +135,6 @@ u32 vm_reset(struct vm *vm, u32 ring)
 {
 	u32 count = 0;
 
-	kvm_dirty_pool_reset(&vm->pool, &vm->ring[ring], &count);
-	kvm_dirty_pool_flush(&vm->pool);
+	kvm_dirty_pool_reset(&vm->pool, ring, ring + 1, &count);
 	return count;
 }

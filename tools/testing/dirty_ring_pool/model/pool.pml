@@ -650,7 +650,7 @@ inline step(t)
 		:: else -> looked(t); settled(t)
 		fi
 
-	/* Userspace, and kvm_dirty_pool_reset() */
+	/* Userspace, and pool_reset_ring() */
 #ifdef ENTRIES
 	:: pc[t] == IDLE ->
 		choose(t);

@@ -54,6 +54,7 @@ static bool witnessed;
 /* -- the shims */
 
 __thread unsigned int drp_signal_after;
+__thread bool drp_signal_harmless;
 
 int drp_lock_owner(void)
 {
@@ -137,9 +138,14 @@ static void vm_protect(struct kvm_dirty_ring_pool *p,
 	}
 }
 
+static void vm_flush(struct kvm_dirty_ring_pool *p)
+{
+}
+
 static const struct kvm_dirty_pool_ops vm_ops = {
 	.notify		= vm_notify,
 	.protect	= vm_protect,
+	.flush		= vm_flush,
 };
 
 static u32 any_pick(struct kvm_dirty_ring_pool *p, void *data, u32 prev)
@@ -160,6 +166,8 @@ static bool sane(void)
 
 	if (used() > SIZE || !ring.soft_limit || ring.soft_limit > SIZE)
 		return false;
+	if (is(KVM_DIRTY_POOL_DETACHED))
+		return word == KVM_DIRTY_POOL_DETACHED && !used();
 	if (is(KVM_DIRTY_POOL_PARKED))
 		return word <= (KVM_DIRTY_POOL_CLAIMED | KVM_DIRTY_POOL_PARKED |
 				KVM_DIRTY_POOL_RESERVE);
@@ -180,7 +188,7 @@ static void any_state(void)
 	ASSUME(sane());
 	__CPROVER_havoc_object(page);
 
-	avail = !is(KVM_DIRTY_POOL_PARKED);
+	avail = !is(KVM_DIRTY_POOL_PARKED | KVM_DIRTY_POOL_DETACHED);
 	pool.avail = &avail;
 	/* A hint, which may be wrong. */
 	room = ANY(unsigned long);
@@ -191,7 +199,14 @@ static void any_state(void)
 	pool.ops = &vm_ops;
 	pool.sched = &any_sched;
 	any_sched.flags = ANY(u32);
+	/* Whether all was full, who waits at the gate, what is flushed. */
+	pool.full_at = ANY(int);
+	pool.overflow.counter = ANY(int);
+	pool.nr_gated.counter = ANY(int);
+	pool.resets.counter = ANY(int);
+	pool.flushed.counter = ANY(int);
 	drp_signal_after = ANY(u32);
+	drp_signal_harmless = maybe();
 }
 
 /* -- the proofs */
@@ -207,7 +222,7 @@ void proof_reset(void)
 	may_push = 2;
 	first = ring.reset_index;
 
-	ret = kvm_dirty_pool_reset(&pool, &ring, &count);
+	ret = kvm_dirty_pool_reset(&pool, 0, 1, &count);
 
 	CHECK(!ret || ret == -EINTR);
 	CHECK(count <= SIZE);
@@ -226,7 +241,7 @@ void proof_reset_all(void)
 	first = ring.reset_index;
 	witness = &page[at % SIZE];
 
-	kvm_dirty_pool_reset(&pool, &ring, &count);
+	kvm_dirty_pool_reset(&pool, 0, 1, &count);
 
 	if (at - first < count)
 		CHECK(witnessed);
@@ -308,4 +323,26 @@ void proof_push(void)
 	CHECK(ring.dirty_index == first + n);
 	CHECK(!is(KVM_DIRTY_POOL_CLAIMED));
 	CHECK(sane());
+}
+
+/* A ring that leaves and comes back is empty, and begins with its first entry. */
+void proof_attach(void)
+{
+	u32 first;
+
+	any_state();
+	may_write = true;
+	first = ring.dirty_index;
+	if (is(KVM_DIRTY_POOL_DETACHED))
+		CHECK(!avail);
+
+	kvm_dirty_pool_attach(&pool, &ring);
+
+	CHECK(!is(KVM_DIRTY_POOL_DETACHED));
+	CHECK(sane());
+	if (ring.dirty_index == first)
+		return;
+	CHECK(!used() && !(ring.dirty_index & ring.mask) && avail == 1);
+	CHECK(ring.dirty_index - first <= SIZE);
+	CHECK(ring.soft_end - ring.dirty_index == ring.soft_limit);
 }

@@ -5,6 +5,7 @@
 
 unsigned long drp_alloc_fail;
 __thread unsigned int drp_signal_after;
+__thread bool drp_signal_harmless;
 #ifdef __SANITIZE_THREAD__
 char drp_grace_period;
 #endif

@@ -3,13 +3,20 @@
 #define SHIM_SCHED_SIGNAL_H
 
 #include <linux/sched.h>
+#include <linux/types.h>
 
-/* Calls to come until a signal is pending; 0: none is. */
+/* Calls to come until a signal is pending; 0: none is.  And does it kill? */
 extern __thread unsigned int drp_signal_after;
+extern __thread bool drp_signal_harmless;
 
 static inline int signal_pending(void *task)
 {
 	return drp_signal_after && !--drp_signal_after;
+}
+
+static inline int fatal_signal_pending(void *task)
+{
+	return signal_pending(task) && !drp_signal_harmless;
 }
 
 #endif
