@@ -24,19 +24,130 @@ static u8 marked[SLOTS][MARKS], seen[SLOTS][MARKS], protected[SLOTS][MARKS];
 static u32 next[SLOTS];
 static u8 owner[VM_MAX_RINGS];
 static bool lossy, leave_queue, finished[SCHED_MAX];
+/* A ring was unmapped: some pages are marked, and so protected, twice. */
+static bool unmaps, unmapped[VM_MAX_RINGS];
+static struct mutex unmap_lock;
+/* Threads in the midst of a call, and those of them that were cut short. */
+static u32 busy;
+/* When a page was last protected, when the last flush that is done began. */
+static u32 now, protected_at[SLOTS][MARKS], flushed;
+/* What userspace took from each ring, in order. */
+static struct {
+	u8 slot, offset;
+} taken[VM_MAX_RINGS][SLOTS * MARKS];
+static u32 nr_taken[VM_MAX_RINGS];
 
 static void on_seen(void *arg, u32 ring, u32 slot, u64 offset)
 {
-	if (slot >= SLOTS || offset >= MARKS || seen[slot][offset]++)
+	if (slot >= SLOTS || offset >= MARKS || seen[slot][offset]++ > unmaps) {
 		sched_fail("ring %u: entry %u:%llu harvested twice or invented",
 			   ring, slot, (unsigned long long)offset);
+		return;
+	}
+	taken[ring][nr_taken[ring]].slot = slot;
+	taken[ring][nr_taken[ring]++].offset = offset;
 }
 
 static void on_protect(struct vm *v, u32 slot, u64 offset)
 {
-	if (slot >= SLOTS || offset >= MARKS || protected[slot][offset]++)
+	if (slot >= SLOTS || offset >= MARKS ||
+	    protected[slot][offset]++ > unmaps) {
 		sched_fail("page %u:%llu protected twice or invented", slot,
 			   (unsigned long long)offset);
+		return;
+	}
+	protected_at[slot][offset] = ++now;
+}
+
+/* Other threads go on while a flush is under way. */
+static void on_flush(struct vm *v)
+{
+	u32 begin = ++now;
+
+	drp_point(&vm.flushes, DRP_WRITE);
+	if (begin > flushed)
+		flushed = begin;
+}
+
+/*
+ * What holds whenever nobody is in the midst of a call.  Looks at the pool behind
+ * the scheduler's back.
+ */
+static void quiet(void)
+{
+	u32 nr = vm.pool.nr_rings, reserves = 0, gated = 0, i;
+
+	for (i = 0; i < nr; i++) {
+		struct kvm_dirty_pool_ring *ring = &vm.ring[i];
+		u32 used = ring->dirty_index - ring->reset_index;
+		u32 word = vm_word(&vm, i);
+		bool avail = vm.pool.avail[0] & BIT(i);
+		bool parked = word & KVM_DIRTY_POOL_PARKED;
+
+		if (word & KVM_DIRTY_POOL_CLAIMED)
+			sched_fail("quiet: ring %u is claimed", i);
+		if (avail != (word == KVM_DIRTY_POOL_FREE))
+			sched_fail("quiet: ring %u is %x and %savailable", i,
+				   word, avail ? "" : "not ");
+		if (ring->parks - ring->drains != parked)
+			sched_fail("quiet: ring %u is %x: %llu parks, %llu drains",
+				   i, word, (unsigned long long)ring->parks,
+				   (unsigned long long)ring->drains);
+		if (parked != !!used && (parked || word))
+			sched_fail("quiet: ring %u is %x with %u entries", i,
+				   word, used);
+		if (used > ring->mask + 1 ||
+		    (!word && ring->dirty_index == ring->soft_end))
+			sched_fail("quiet: ring %u is %x and full", i, word);
+		if ((word & KVM_DIRTY_POOL_DETACHED) &&
+		    (word != KVM_DIRTY_POOL_DETACHED ||
+		     vm.pool.room[0] & BIT(i)))
+			sched_fail("quiet: detached ring %u is %x", i, word);
+		reserves += !!(word & KVM_DIRTY_POOL_RESERVE);
+	}
+	for (i = 0; i < SCHED_MAX; i++)
+		gated += vm.user[i].gated;
+	if ((vm.pool.avail[0] | vm.pool.room[0]) >> nr)
+		sched_fail("quiet: a ring that is not there is available");
+	if (vm.pool.nr_reserve.counter != (int)reserves)
+		sched_fail("quiet: %u reserves, not %d", reserves,
+			   vm.pool.nr_reserve.counter);
+	if (vm.pool.nr_gated.counter != (int)gated)
+		sched_fail("quiet: %u at the gate, not %d", gated,
+			   vm.pool.nr_gated.counter);
+}
+
+static void enter(void)
+{
+	busy++;
+}
+
+static void leave(void)
+{
+	if (!--busy)
+		quiet();
+}
+
+/* A reset returns: what was harvested before it is trapped. */
+static u32 reset_ring(u32 ring)
+{
+	u32 nr = nr_taken[ring], count, i;
+
+	enter();
+	count = vm_reset(&vm, ring);
+	drp_point(&vm.flushes, DRP_READ);
+	for (i = 0; i < nr && !unmapped[ring]; i++) {
+		u32 slot = taken[ring][i].slot, offset = taken[ring][i].offset;
+
+		if (!protected_at[slot][offset])
+			sched_fail("page %u:%u: reset, not protected", slot,
+				   offset);
+		if (protected_at[slot][offset] > flushed)
+			sched_fail("page %u:%u: reset, not flushed", slot,
+				   offset);
+	}
+	leave();
+	return count;
 }
 
 /*
@@ -50,6 +161,7 @@ static bool mark_as(struct kvm_dirty_pool_user *user, u32 slot, u32 n,
 	u32 before;
 	bool ok;
 
+	enter();
 	preempt_disable();
 	ok = kvm_dirty_pool_claim(&vm.pool, user, flags, &claim);
 	if (ok) {
@@ -81,6 +193,7 @@ static bool mark_as(struct kvm_dirty_pool_user *user, u32 slot, u32 n,
 		kvm_dirty_pool_return(&vm.pool, user, &claim);
 	}
 	preempt_enable();
+	leave();
 	return ok;
 }
 
@@ -95,10 +208,16 @@ static void harvest_reset(u32 ring)
 {
 	u32 fetch;
 
-	vm_harvest(&vm, ring, ~0u, on_seen, NULL);
+	/* Nobody reads a ring while another unmaps it. */
+	if (unmaps)
+		mutex_lock(&unmap_lock);
+	if (!unmapped[ring])
+		vm_harvest(&vm, ring, ~0u, on_seen, NULL);
 	fetch = vm.fetch[ring];
-	vm_reset(&vm, ring);
-	if ((s32)(vm.ring[ring].reset_index - fetch) < 0)
+	if (unmaps)
+		mutex_unlock(&unmap_lock);
+	reset_ring(ring);
+	if (!unmapped[ring] && (s32)(vm.ring[ring].reset_index - fetch) < 0)
 		sched_fail("ring %u: harvested, but not reset", ring);
 }
 
@@ -109,12 +228,21 @@ static void base(u32 rings, u32 size, u32 rsvd)
 	vm_up = true;
 	vm_init(&vm, rings, 8, size, rsvd, policy, -2);
 	vm.on_protect = on_protect;
+	vm.on_flush = on_flush;
 	memset(marked, 0, sizeof(marked));
 	memset(seen, 0, sizeof(seen));
 	memset(protected, 0, sizeof(protected));
 	memset(next, 0, sizeof(next));
 	memset(owner, 0, sizeof(owner));
 	memset(finished, 0, sizeof(finished));
+	memset(protected_at, 0, sizeof(protected_at));
+	memset(nr_taken, 0, sizeof(nr_taken));
+	memset(unmapped, 0, sizeof(unmapped));
+	mutex_init(&unmap_lock);
+	busy = 0;
+	now = 0;
+	flushed = 0;
+	unmaps = false;
 	lossy = false;
 	leave_queue = false;
 }
@@ -151,14 +279,22 @@ static void check(void)
 
 	for (i = 0; i < nr; i++) {
 		/* Without another drain: a ring that is empty is FREE. */
-		if (!kvm_dirty_pool_used(&vm.ring[i]) &&
+		if (!kvm_dirty_pool_used(&vm.ring[i]) && !unmapped[i] &&
 		    vm_word(&vm, i) != KVM_DIRTY_POOL_FREE)
 			sched_fail("ring %u is empty and not FREE: %x", i,
 				   vm_word(&vm, i));
 		if (vm_word(&vm, i) & KVM_DIRTY_POOL_CLAIMED)
 			sched_fail("ring %u is still claimed", i);
 	}
+	busy = 0;
+	quiet();
 	for (i = 0; i < nr; i++) {
+		if (unmapped[i]) {
+			if (vm_word(&vm, i) != KVM_DIRTY_POOL_DETACHED)
+				sched_fail("ring %u is unmapped, and %x", i,
+					   vm_word(&vm, i));
+			continue;
+		}
 		harvest_reset(i);
 		if (vm_word(&vm, i) || kvm_dirty_pool_used(&vm.ring[i]))
 			sched_fail("ring %u not FREE when drained", i);
@@ -169,8 +305,10 @@ static void check(void)
 		sched_fail("%d reserves left", vm.pool.nr_reserve.counter);
 	for (i = 0; i < SLOTS; i++)
 		for (k = 0; k < MARKS; k++)
-			if (marked[i][k] != seen[i][k] ||
-			    marked[i][k] != protected[i][k])
+			if (unmaps ? marked[i][k] != !!seen[i][k] ||
+				     marked[i][k] != !!protected[i][k] :
+				     marked[i][k] != seen[i][k] ||
+				     marked[i][k] != protected[i][k])
 				sched_fail("mark %u:%u lost", i, k);
 	if (vm.pool.overflow.counter && !lossy)
 		sched_fail("OVERFLOW");
@@ -181,6 +319,8 @@ static void check(void)
 			u32 ring = vm.pool.sched->policy->pick(&vm.pool,
 					vm.pool.sched->data, 0);
 
+			if (unmapped[i])
+				break;
 			if (ring >= nr || (got & BIT(ring)))
 				sched_fail("the policy lost a ring");
 			got |= BIT(ring);
@@ -246,7 +386,9 @@ static void b_fast(u32 me)
 
 	for (i = 0; i < 2 && !me; i++) {
 		marked[0][i] = 1;
+		enter();
 		vm_mark(&vm, 0, 0, i, 1, 0);
+		leave();
 	}
 	if (me) {
 		harvest_reset(0);
@@ -300,7 +442,7 @@ static void b_resets(u32 me)
 	else if (me == 1)
 		harvest_reset(0);
 	else
-		vm_reset(&vm, 0);
+		reset_ring(0);
 }
 
 /* Full rings seen one by one: there was room all along. */
@@ -338,10 +480,20 @@ static void s_gate(void)
 	fill(1, 3);
 }
 
+static bool at_gate(u32 user)
+{
+	bool stay;
+
+	enter();
+	stay = kvm_dirty_pool_gate(&vm.pool, &vm.user[user]);
+	leave();
+	return stay;
+}
+
 static void stays(u32 me, u32 n)
 {
 	while (n) {
-		if (kvm_dirty_pool_gate(&vm.pool, &vm.user[me])) {
+		if (at_gate(me)) {
 			if (finished[2])
 				break;
 			drp_relax();
@@ -387,6 +539,7 @@ static void b_hold_two(u32 me)
 		mark(0, 2);
 		return;
 	}
+	enter();
 	preempt_disable();
 	if (!kvm_dirty_pool_claim(&vm.pool, &vm.user[1], 0, &a) ||
 	    !kvm_dirty_pool_claim(&vm.pool, &vm.user[1], 0, &b))
@@ -394,6 +547,14 @@ static void b_hold_two(u32 me)
 	kvm_dirty_pool_return(&vm.pool, &vm.user[1], &a);
 	kvm_dirty_pool_return(&vm.pool, &vm.user[1], &b);
 	preempt_enable();
+	leave();
+}
+
+static void switch_policy(void)
+{
+	bool lru = !strcmp(policy, "lru");
+
+	kvm_dirty_pool_set_policy(&vm.pool, lru ? "mru" : "lru");
 }
 
 static void s_switch(void)
@@ -407,12 +568,17 @@ static void b_switch(u32 me)
 	if (me == 0) {
 		mark(0, 2);
 	} else if (me == 1) {
-		bool lru = !strcmp(policy, "lru");
-
-		kvm_dirty_pool_set_policy(&vm.pool, lru ? "mru" : "lru");
+		switch_policy();
 	} else {
 		mark(2, 1);
 	}
+}
+
+static void add_ring(void)
+{
+	enter();
+	vm_add_ring(&vm);
+	leave();
 }
 
 static void s_growth(void)
@@ -424,9 +590,216 @@ static void s_growth(void)
 static void b_growth(u32 me)
 {
 	if (me == 1)
-		vm_add_ring(&vm);
+		add_ring();
 	else
 		mark(me, 2);
+}
+
+/* A ring that is freed, or joins, while the policy is switched. */
+static void s_switch_drain(void)
+{
+	base(2, 4, 1);
+	fill(0, 3);
+}
+
+static void b_switch_drain(u32 me)
+{
+	if (me == 0)
+		switch_policy();
+	else
+		harvest_reset(0);
+}
+
+static void s_switch_growth(void)
+{
+	base(1, 4, 1);
+}
+
+static void b_switch_growth(u32 me)
+{
+	if (me == 0)
+		switch_policy();
+	else
+		add_ring();
+}
+
+/*
+ * All was found full, one ring after the other; but when the last one was
+ * filled another had joined, which its claimant holds.
+ */
+static void s_growth_full(void)
+{
+	base(1, 4, 1);
+	fill(0, 3);
+	leave_queue = true;
+}
+
+static void b_growth_full(u32 me)
+{
+	if (me == 0) {
+		mark(0, 1);
+	} else {
+		add_ring();
+		mark_as(&vm.user[1], 2, 1, 0, in_irq);
+	}
+}
+
+/* Each entry parks the ring. */
+static void s_tiny(void)
+{
+	base(1, 2, 1);
+	fill(0, 1);
+}
+
+static void b_tiny(u32 me)
+{
+	if (me == 0) {
+		/* Two, if there is room: the reset may come late. */
+		mark_as(&vm.user[0], 0, 1, KVM_DIRTY_POOL_NORESERVE, NULL);
+		mark_as(&vm.user[0], 0, 1, KVM_DIRTY_POOL_NORESERVE, NULL);
+	} else {
+		harvest_reset(0);
+	}
+}
+
+/* Some that reset the same entries: each has to find them flushed. */
+static void s_flush(void)
+{
+	base(2, 4, 1);
+	fill(0, 1);
+	fill(1, 1);
+	vm_harvest(&vm, 0, 1, on_seen, NULL);
+	vm_harvest(&vm, 1, 1, on_seen, NULL);
+}
+
+static void b_flush(u32 me)
+{
+	reset_ring(me == 1);
+	if (me < 2)
+		reset_ring(me == 0);
+}
+
+/*
+ * A device that marks all the time, and a vCPU at the gate: once all has been
+ * drained, and the device returned what it had claimed before the vCPU came,
+ * the gate is open until the vCPU has passed.
+ */
+static bool asked, must_open, passed;
+static u32 device_calls;
+static bool device_busy;
+
+static void s_gate_device(void)
+{
+	base(2, 4, 1);
+	fill(0, 3);
+	fill(1, 2);
+	asked = false;
+	must_open = false;
+	passed = false;
+	device_calls = 0;
+	device_busy = false;
+	vm.user[0].reserve = true;
+}
+
+static void b_gate_device(u32 me)
+{
+	u32 calls;
+	bool open;
+
+	if (me == 0) {
+		do {
+			open = must_open;
+			if (!at_gate(0))
+				break;
+			if (open)
+				sched_fail("the gate is shut after a drain");
+			asked = true;
+			drp_relax();
+		} while (1);
+		passed = true;
+	} else if (me == 1) {
+		while (!passed) {
+			device_busy = true;
+			open = mark_as(&vm.pool.vm_user, 1, 1,
+				       KVM_DIRTY_POOL_NORESERVE, NULL);
+			device_busy = false;
+			device_calls++;
+			if (!open)
+				drp_relax();
+		}
+	} else {
+		while (!asked && !passed)
+			drp_relax();
+		calls = device_calls;
+		while (device_busy && device_calls == calls)
+			drp_relax();
+		harvest_reset(0);
+		harvest_reset(1);
+		must_open = true;
+		while (!passed) {
+			if (vm.pool.nr_reserve.counter || !vm.pool.avail[0])
+				sched_fail("the gate was shut again");
+			drp_relax();
+		}
+	}
+}
+
+/* A ring whose memory is unmapped, and mapped again. */
+static void unmap_ring(u32 ring)
+{
+	mutex_lock(&unmap_lock);
+	unmapped[ring] = true;
+	mutex_unlock(&unmap_lock);
+	enter();
+	vm_detach(&vm, ring);
+	leave();
+}
+
+static void map_ring(u32 ring)
+{
+	enter();
+	vm_attach(&vm, ring);
+	leave();
+	mutex_lock(&unmap_lock);
+	nr_taken[ring] = 0;
+	unmapped[ring] = false;
+	mutex_unlock(&unmap_lock);
+}
+
+static void s_detach(void)
+{
+	base(2, 4, 1);
+	fill(0, 2);
+	unmaps = true;
+	leave_queue = true;
+}
+
+static void s_detach_reserve(void)
+{
+	base(3, 4, 1);
+	fill(0, 4);
+	unmaps = true;
+	leave_queue = true;
+}
+
+static void b_detach(u32 me)
+{
+	if (me == 0)
+		mark(0, 2);
+	else if (me == 1)
+		unmap_ring(0);
+	else
+		harvest_reset(0);
+}
+
+static void b_detach_attach(u32 me)
+{
+	if (me == 1) {
+		unmap_ring(0);
+		map_ring(0);
+	} else {
+		b_detach(me);
+	}
 }
 
 static void s_big(void)
@@ -447,7 +820,7 @@ static void b_big(u32 me)
 		}
 	} else if (me < 4) {
 		for (i = 0; i < 12; i++) {
-			while (kvm_dirty_pool_gate(&vm.pool, &vm.user[me - 1]))
+			while (at_gate(me - 1))
 				drp_relax();
 			if (!mark_as(&vm.user[me - 1], me, 1, 0, NULL))
 				sched_fail("user %u lost a page", me);
@@ -456,7 +829,7 @@ static void b_big(u32 me)
 	} else if (me == 4) {
 		for (i = 0; i < 3; i++) {
 			kvm_dirty_pool_set_policy(&vm.pool, policies[i]);
-			vm_reset(&vm, i % 3);
+			reset_ring(i % 3);
 		}
 		kvm_dirty_pool_set_policy(&vm.pool, policy);
 	} else {
@@ -493,6 +866,16 @@ static const struct {
 	{ { "policy-switch", 2, b_switch, true }, s_switch, -1, true },
 	{ { "policy-switch-3", 3, b_switch, true }, s_switch, 2, true },
 	{ { "growth", 3, b_growth, true }, s_growth, 2, true },
+	{ { "policy-switch-drain", 2, b_switch_drain, true }, s_switch_drain, -1, true },
+	{ { "policy-switch-growth", 2, b_switch_growth, true }, s_switch_growth, -1, true },
+	{ { "growth-all-full", 2, b_growth_full }, s_growth_full, 2, true },
+	{ { "free-and-park", 2, b_tiny }, s_tiny, -1, true },
+	{ { "flush-2-threads", 2, b_flush }, s_flush, 3, false },
+	{ { "flush-3-threads", 3, b_flush }, s_flush, 2, false },
+	{ { "gate-device", 3, b_gate_device }, s_gate_device, 1, true },
+	{ { "detach", 3, b_detach }, s_detach, 2, true },
+	{ { "detach-reserve", 3, b_detach }, s_detach_reserve, 1, true },
+	{ { "detach-attach", 3, b_detach_attach }, s_detach, 2, true },
 	{ { "pct-6-threads", 6, b_big, true }, s_big, -2, true },
 };
 

@@ -11,7 +11,7 @@
 #include "sched.h"
 
 #define STACK		65536
-#define MAX_STEPS	20000000	/* of one schedule: else it hangs */
+#define MAX_STEPS	200000	/* of one schedule: else it is a livelock */
 #define MAX_TRACE	65536
 #define MAX_DEPTH	4096
 
@@ -259,7 +259,7 @@ void drp_point(const void *addr, enum drp_access access)
 	cur->addr = addr;
 	steps++;
 	if (steps > MAX_STEPS)
-		sched_fail("no end in sight");
+		sched_fail("livelock: no end after %u steps", MAX_STEPS);
 	if (access == DRP_SYNC) {
 		cur->waits_for = 0;
 		for (i = 0; i < nr; i++)
@@ -432,6 +432,8 @@ const char *sched_schedule(void)
 		n += snprintf(text + n, sizeof(text) - n, "%u*%u ", trace[i],
 			      k - i);
 	}
+	if (i < nr_trace || nr_trace == MAX_TRACE)
+		snprintf(text + n, sizeof(text) - n, "...");
 	return text;
 }
 

@@ -9,6 +9,7 @@
 #define CLAIMED	KVM_DIRTY_POOL_CLAIMED
 #define PARKED	KVM_DIRTY_POOL_PARKED
 #define RESERVE	KVM_DIRTY_POOL_RESERVE
+#define DETACHED	KVM_DIRTY_POOL_DETACHED
 #define NONE	KVM_DIRTY_POOL_NONE
 
 static const char *const policies[] = {
@@ -1146,6 +1147,429 @@ static void t_reset_hostile(void)
 	}
 }
 
+/* Several rings at once, in order: some of them, and all that is harvested. */
+static unsigned long quiesces_seen;
+
+static void see_quiesces(struct vm *v, u32 slot, u64 offset)
+{
+	quiesces_seen = vm.quiesces;
+}
+
+static void t_reset_range(void)
+{
+	u32 count = 7, i;
+
+	vm_init(&vm, 40, 40, 16, 4, NULL, 0);
+	vm.on_protect = see_quiesces;
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 40, &count), 0);
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, 3, 3, &count), 0);
+	EQUAL(count, 7);
+	/* nothing was harvested: nobody waits */
+	EQUAL(vm.quiesces, 0);
+	for (i = 0; i < 40; i++) {
+		vm.user[0].last = &vm.ring[i];
+		EQUAL(vm_mark(&vm, 0, i, 0, 3, 0), 3);
+		EQUAL(vm_harvest(&vm, i, 3, NULL, NULL), 3);
+	}
+	/* those of the range, and with one wait before the first walk */
+	quiesces_seen = 0;
+	vm.flushes = 0;
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, 2, 5, &count), 0);
+	EQUAL(count, 7 + 9);
+	EQUAL(vm.quiesces, 1);
+	EQUAL(quiesces_seen, 1);
+	EQUAL(vm.flushes, 1);
+	for (i = 0; i < 40; i++)
+		EQUAL(kvm_dirty_pool_used(&vm.ring[i]), i >= 2 && i < 5 ? 0 : 3);
+	/* not for a ring that has nothing, but for the next one */
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, 3, 6, &count), 0);
+	EQUAL(count, 7 + 12);
+	EQUAL(vm.quiesces, 2);
+	/* more rings than one wait serves */
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 40, &count), 0);
+	EQUAL(count, 7 + 120);
+	EQUAL(vm.quiesces, 4);
+	EQUAL(vm.flushes, 3);
+	EQUAL(vm.protected, 120);
+	vm_exit(&vm);
+}
+
+static void t_reset_range_signal(void)
+{
+	u32 count = 0, i;
+
+	vm_init(&vm, 3, 3, 16, 4, NULL, 0);
+	for (i = 0; i < 3; i++) {
+		vm.user[0].last = &vm.ring[i];
+		vm_mark(&vm, 0, i, 0, 3, 0);
+		vm_harvest(&vm, i, 3, NULL, NULL);
+	}
+	vm.flushes = 0;
+	/* in the second ring: the third is left alone */
+	drp_signal_after = 5;
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 3, &count), -EINTR);
+	drp_signal_after = 0;
+	EQUAL(count, 4);
+	EQUAL(vm.protected, 4);
+	EQUAL(vm.flushes, 1);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 2);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[2]), 3);
+	/* one that does not kill ends nothing */
+	drp_signal_harmless = true;
+	drp_signal_after = 2;
+	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 3, &count), 0);
+	drp_signal_harmless = false;
+	drp_signal_after = 0;
+	EQUAL(count, 9);
+	EQUAL(vm.protected, 9);
+	vm_exit(&vm);
+}
+
+static unsigned long long parked_now(void)
+{
+	unsigned long long n = 0;
+	u32 i;
+
+	for (i = 0; i < vm.pool.nr_rings; i++) {
+		EQUAL(vm.ring[i].parks - vm.ring[i].drains,
+		      !!(vm_word(&vm, i) & PARKED));
+		n += vm.ring[i].parks - vm.ring[i].drains;
+	}
+	return n;
+}
+
+static void t_detach(void)
+{
+	u32 p, i;
+
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		vm_init(&vm, 3, 3, 16, 4, policies[p], -2);
+		claim(0);
+		i = claims[0].ring->index;
+		give(0);
+		vm.user[0].last = &vm.ring[i];
+		claim(0);
+		i = claims[0].ring->index;
+		while (claims[0].ring->dirty_index != -2u + 5)
+			kvm_dirty_pool_push(&claims[0], 5,
+					    claims[0].ring->dirty_index + 2);
+		give(0);
+		EQUAL(vm_harvest(&vm, i, 2, NULL, NULL), 2);
+		vm_detach(&vm, i);
+		/* what was harvested is reset, the rest is elsewhere, in order */
+		EQUAL(vm_word(&vm, i), DETACHED);
+		EQUAL(vm.protected, 2);
+		EQUAL(kvm_dirty_pool_used(&vm.ring[i]), 0);
+		CHECK(!(vm.pool.avail[0] & BIT(i)));
+		CHECK(!(vm.pool.room[0] & BIT(i)));
+		EQUAL(vm.overflows, 0);
+		expect_next = 2;
+		/* round-robin and lru take another ring for each */
+		if (p == 0 || p == 3)
+			EQUAL(vm_harvest(&vm, vm.pool.vm_user.last->index, ~0u,
+					 in_order, NULL), 3);
+		for (i = 0; i < 3; i++)
+			vm_drain(&vm, i);
+		EQUAL(vm.protected, 5);
+		EQUAL(parked_now(), 0);
+		vm_exit(&vm);
+	}
+}
+
+static void t_detach_unused(void)
+{
+	vm_init(&vm, 3, 3, 16, 4, NULL, 0);
+	vm_detach(&vm, 1);
+	/* nobody is offered the ring, nor waits for it */
+	EQUAL(vm_mark(&vm, 1, 0, 0, 24, 0), 24);
+	EQUAL(vm.ring[1].claims, 0);
+	CHECK(kvm_dirty_pool_exhausted(&vm.pool));
+	EQUAL(vm_mark(&vm, 1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 0);
+	EQUAL(vm_mark(&vm, 1, 0, 0, 8, 0), 8);
+	EQUAL(vm.overflows, 0);
+	/* all full, as if it were not there: not given up, see full_at */
+	vm.pool.full_at = ~vm.pool.resets.counter;
+	EQUAL(claim(1), NONE);
+	EQUAL(vm.pool.full_at, vm.pool.resets.counter);
+	EQUAL(vm.ring[1].claims, 0);
+	/* a second time: nothing is done */
+	EQUAL(vm.ring[1].reset_index, 0);
+	vm_detach(&vm, 1);
+	EQUAL(vm_word(&vm, 1), DETACHED);
+	EQUAL(vm.ring[1].drains, 0);
+	/* nor by a reset */
+	EQUAL(vm_drain(&vm, 1), 0);
+	EQUAL(vm_word(&vm, 1), DETACHED);
+	/* the last ones */
+	EQUAL(vm_drain(&vm, 0), 16);
+	vm_detach(&vm, 2);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 16);
+	vm_detach(&vm, 0);
+	EQUAL(vm.overflows, 1);
+	EQUAL(vm.pool.overflows.counter, 16);
+	EQUAL(vm.pool.avail[0] | vm.pool.room[0], 0);
+	EQUAL(parked_now(), 0);
+	vm_exit(&vm);
+}
+
+static void t_detach_parked(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	/* parked, with entries in its reserve; the other has room */
+	fill_all();
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	EQUAL(vm.pool.nr_reserve.counter, 1);
+	EQUAL(vm_drain(&vm, 1), 12);
+	EQUAL(parked_now(), 1);
+	EQUAL(vm_harvest(&vm, 0, 4, NULL, NULL), 4);
+	vm_detach(&vm, 0);
+	EQUAL(vm_word(&vm, 0), DETACHED);
+	EQUAL(vm.ring[0].drains, 1);
+	EQUAL(parked_now(), 0);
+	EQUAL(vm.pool.nr_reserve.counter, 0);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 9);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	/* no room for all of them */
+	vm_attach(&vm, 0);
+	fill_all();
+	EQUAL(vm_mark(&vm, 0, 0, 0, 2, 0), 2);
+	EQUAL(vm_word(&vm, 0), PARKED | RESERVE);
+	EQUAL(vm.pool.nr_reserve.counter, 1);
+	vm_detach(&vm, 0);
+	EQUAL(vm.overflows, 1);
+	EQUAL(vm.pool.overflows.counter, 14 - 4);
+	EQUAL(vm.pool.nr_reserve.counter, 1);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 16);
+	EQUAL(parked_now(), 1);
+	vm_exit(&vm);
+}
+
+static void t_attach(void)
+{
+	static const u32 starts[] = { 0, -1u, -5u, -16u, -21u, 3 };
+	u32 s, n, i;
+
+	for (s = 0; s < ARRAY_SIZE(starts); s++) {
+		for (n = 0; n < 16; n++) {
+			u32 was;
+
+			vm_init(&vm, 1, 1, 16, 4, policies[n % 4], starts[s]);
+			vm_mark(&vm, 0, 0, 0, n, 0);
+			vm_harvest(&vm, 0, n / 2, NULL, NULL);
+			was = vm.ring[0].dirty_index;
+			vm_detach(&vm, 0);
+			EQUAL(vm.pool.overflows.counter, n - n / 2);
+			for (i = 0; i < 16; i++)
+				EQUAL(vm.ring[0].gfns[i].flags, 0);
+			vm_attach(&vm, 0);
+			EQUAL(vm_word(&vm, 0), FREE);
+			EQUAL(vm.ring[0].dirty_index % 16, 0);
+			EQUAL(vm.ring[0].reset_index, vm.ring[0].dirty_index);
+			CHECK(vm.ring[0].dirty_index - was >= 1 &&
+			      vm.ring[0].dirty_index - was <= 16);
+			EQUAL(vm.pool.avail[0], 1);
+			EQUAL(vm.pool.room[0], 1);
+			/* from the first entry on, to the soft limit */
+			expect_next = 100;
+			EQUAL(vm_mark(&vm, 0, 5, 100, 12, 0), 12);
+			EQUAL(vm.ring[0].gfns[0].offset, 100);
+			EQUAL(vm_word(&vm, 0), PARKED);
+			EQUAL(vm_harvest(&vm, 0, ~0u, in_order, NULL), 12);
+			EQUAL(vm_reset(&vm, 0), 12);
+			/* attached already */
+			was = vm.ring[0].dirty_index;
+			kvm_dirty_pool_attach(&vm.pool, &vm.ring[0]);
+			EQUAL(vm.ring[0].dirty_index, was);
+			EQUAL(vm_word(&vm, 0), FREE);
+			vm_exit(&vm);
+		}
+	}
+}
+
+static void t_not_added(void)
+{
+	static struct kvm_dirty_gfn gfns[16];
+	struct kvm_dirty_pool_ring *ring = &vm.ring[1];
+
+	vm_init(&vm, 1, 2, 16, 4, NULL, 0);
+	kvm_dirty_pool_ring_init(ring, gfns, 16, 4);
+	EQUAL(ring->index, NONE);
+	EQUAL(vm_word(&vm, 1), DETACHED);
+	kvm_dirty_pool_detach(&vm.pool, ring);
+	kvm_dirty_pool_attach(&vm.pool, ring);
+	EQUAL(vm_word(&vm, 1), DETACHED);
+	EQUAL(ring->dirty_index, 0);
+	EQUAL(vm.pool.avail[0], 1);
+	kvm_dirty_pool_add(&vm.pool, ring);
+	EQUAL(ring->index, 1);
+	EQUAL(vm_word(&vm, 1), FREE);
+	EQUAL(ring->dirty_index, 0);
+	EQUAL(ring->soft_end, 12);
+	EQUAL(vm.pool.avail[0], 3);
+	vm.pool.nr_rings = 1;
+	vm_exit(&vm);
+}
+
+/* What a policy is told: not of a ring that is detached. */
+static void t_detach_policy(void)
+{
+	u32 a, b, i;
+
+	for (a = 0; a < 4; a++) {
+		for (b = 0; b < 4; b++) {
+			vm_init(&vm, 4, 4, 16, 4, policies[a], 0);
+			vm_detach(&vm, 2);
+			kvm_dirty_pool_set_policy(&vm.pool, policies[b]);
+			for (i = 0; i < 8; i++)
+				CHECK(touch(0) != 2);
+			for (i = 0; i < 4; i++)
+				EQUAL(vm.ring[i].retries, 0);
+			vm_attach(&vm, 2);
+			for (i = 0; i < 4; i++)
+				CHECK(claim(i) < 4);
+			EQUAL(vm.reserves, 0);
+			for (i = 0; i < 4; i++)
+				give(i);
+			vm_exit(&vm);
+		}
+	}
+}
+
+static void t_gate_spare(void)
+{
+	u32 p, i;
+
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		unsigned long parks;
+
+		vm_init(&vm, 2, 2, 16, 4, policies[p], 0);
+		fill_all();
+		/* two have to wait, and are counted once each */
+		vm_mark(&vm, 0, 0, 0, 1, 0);
+		vm_mark(&vm, 1, 0, 0, 1, 0);
+		for (i = 0; i < 3; i++) {
+			CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+			EQUAL(vm.pool.nr_gated.counter, 1);
+		}
+		CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
+		EQUAL(vm.pool.nr_gated.counter, 2);
+		/* who used no reserve is none of them */
+		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[2]));
+		EQUAL(vm.pool.nr_gated.counter, 2);
+		/* a ring is claimed: no reason to wait */
+		EQUAL(vm_drain(&vm, 0) + vm_drain(&vm, 1), 26);
+		parks = vm.parks;
+		/* the last entry of each is left */
+		EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 22);
+		EQUAL(vm_mark(&vm, -1, 0, 0, 1, KVM_DIRTY_POOL_NORESERVE), 0);
+		EQUAL(vm.parks, parks);
+		EQUAL(vm_word(&vm, 0), FREE);
+		EQUAL(vm_word(&vm, 1), FREE);
+		/* counted from what is reset */
+		EQUAL(vm_harvest(&vm, 0, 5, NULL, NULL), 5);
+		EQUAL(vm_reset(&vm, 0), 5);
+		EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 5);
+		EQUAL(vm.parks, parks);
+		/* one passes, and the other still waits */
+		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+		EQUAL(vm.pool.nr_gated.counter, 1);
+		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+		EQUAL(vm.pool.nr_gated.counter, 1);
+		EQUAL(vm_mark(&vm, -1, 0, 0, 1, KVM_DIRTY_POOL_NORESERVE), 0);
+		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
+		EQUAL(vm.pool.nr_gated.counter, 0);
+		/* nobody does: to the last entry */
+		EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 2);
+		EQUAL(vm.parks, parks + 2);
+		EQUAL(vm.pool.overflow.counter, 0);
+		vm_exit(&vm);
+	}
+	/* a vCPU's own marks take the last entry */
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	atomic_set(&vm.pool.nr_gated, 1);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 12, 0), 12);
+	EQUAL(vm.parks, 1);
+	EQUAL(vm.reserves, 0);
+	vm_exit(&vm);
+}
+
+/* Nothing was reset since all was full: another mark is lost without a search. */
+static void t_full_at(void)
+{
+	struct kvm_dirty_pool_ring *ring = &vm.ring[0];
+	u64 exhaustions;
+	u32 round;
+
+	vm_init(&vm, 1, 4, 16, 4, NULL, 0);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 16, 0), 16);
+	for (round = 0; round < 3; round++) {
+		EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+		EQUAL(vm.pool.overflows.counter, 4 * round + 1);
+		/* room that no reset has told of is not looked for */
+		ring->reset_index++;
+		exhaustions = vm.pool.exhaustions.counter;
+		EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+		EQUAL(vm_mark(&vm, 1, 0, 0, 1, KVM_DIRTY_POOL_NOWAIT), 1);
+		EQUAL(vm_mark(&vm, -1, 0, 0, 1, KVM_DIRTY_POOL_NORESERVE), 0);
+		EQUAL(vm_mark(&vm, -1, 0, 0, 1, 0), 1);
+		EQUAL(vm.pool.overflows.counter, 4 * round + 4);
+		EQUAL(vm.pool.exhaustions.counter, exhaustions + 4);
+		/* nor if it is told of, but after OVERFLOW was cleared it is */
+		if (round == 0)
+			atomic_inc(&vm.pool.resets);
+		else if (round == 1)
+			atomic_set(&vm.pool.overflow, 0);
+		else
+			vm.pool.full_at = vm.pool.resets.counter - 1;
+		EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+		EQUAL(vm.pool.overflows.counter, 4 * round + 4);
+	}
+	/* for real: a reset, a ring that joins, one that comes back */
+	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+	EQUAL(vm.pool.overflows.counter, 13);
+	vm.fetch[0] = ring->reset_index;
+	EQUAL(vm_harvest(&vm, 0, 1, NULL, NULL), 1);
+	EQUAL(vm_reset(&vm, 0), 1);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 2, 0), 2);
+	EQUAL(vm.pool.overflows.counter, 14);
+	vm_add_ring(&vm);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 17, 0), 17);
+	EQUAL(vm.pool.overflows.counter, 15);
+	vm_detach(&vm, 1);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+	EQUAL(vm.pool.overflows.counter, 15 + 17);
+	vm_attach(&vm, 1);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 16, 0), 16);
+	EQUAL(vm.pool.overflows.counter, 15 + 17);
+	vm_exit(&vm);
+}
+
+static void t_overflow_told(void)
+{
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 16, 0), 16);
+	vm.user[1].reserve = false;
+	EQUAL(vm_mark(&vm, 1, 0, 0, 1, 0), 1);
+	/* used no reserve, and has to pass the gate all the same */
+	CHECK(vm.user[1].reserve);
+	EQUAL(vm.losses, 1);
+	EQUAL(vm.overflows, 1);
+	EQUAL(vm_mark(&vm, 1, 0, 0, 3, 0), 3);
+	EQUAL(vm_mark(&vm, 2, 0, 0, 1, 0), 1);
+	EQUAL(vm_mark(&vm, -1, 0, 0, 1, 0), 1);
+	EQUAL(vm.losses, 4);
+	EQUAL(vm.overflows, 1);
+	EQUAL(vm.pool.overflows.counter, 6);
+	/* userspace clears it: the next is news */
+	atomic_set(&vm.pool.overflow, 0);
+	EQUAL(vm_mark(&vm, 1, 0, 0, 1, 0), 1);
+	EQUAL(vm_mark(&vm, 1, 0, 0, 1, 0), 1);
+	EQUAL(vm.losses, 6);
+	EQUAL(vm.overflows, 2);
+	EQUAL(vm.reserves, 1);
+	vm_exit(&vm);
+}
+
 static void t_vm_user(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
@@ -1196,6 +1620,17 @@ static const struct {
 	{ "flush for what another has reset", t_flush },
 	{ "reset bounded whatever userspace writes", t_reset_hostile },
 	{ "marks of the VM itself", t_vm_user },
+	{ "reset of many rings: one wait, one flush", t_reset_range },
+	{ "reset of many rings, and a signal", t_reset_range_signal },
+	{ "detach: what was not harvested is elsewhere", t_detach },
+	{ "detach: nobody waits for the ring", t_detach_unused },
+	{ "detach of a parked ring, with and without room", t_detach_parked },
+	{ "attach: empty, and from the first entry", t_attach },
+	{ "detach and attach of a ring that has not joined", t_not_added },
+	{ "detach: no policy offers the ring", t_detach_policy },
+	{ "gate: marks of the VM park no ring", t_gate_spare },
+	{ "OVERFLOW: no search until something is reset", t_full_at },
+	{ "OVERFLOW is told once", t_overflow_told },
 };
 
 int main(int argc, char **argv)

@@ -14,7 +14,8 @@ static void vm_notify(struct kvm_dirty_ring_pool *pool,
 		__atomic_store_n(&vm->last_park, ring->index, __ATOMIC_RELAXED);
 		break;
 	case KVM_DIRTY_POOL_EV_RESERVE:
-		__atomic_fetch_add(&vm->reserves, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(ring ? &vm->reserves : &vm->losses, 1,
+				   __ATOMIC_RELAXED);
 		break;
 	case KVM_DIRTY_POOL_EV_OVERFLOW:
 		__atomic_fetch_add(&vm->overflows, 1, __ATOMIC_RELAXED);
@@ -30,6 +31,7 @@ static void vm_protect(struct kvm_dirty_ring_pool *pool,
 	u32 i;
 
 	for (i = 0; i < nr; i++) {
+		drp_point(&vm->flushes, DRP_WRITE);
 		if (vm->on_run)
 			vm->on_run(vm, &runs[i]);
 		for (mask = runs[i].mask; mask; mask &= mask - 1) {
@@ -47,7 +49,10 @@ static void vm_flush(struct kvm_dirty_ring_pool *pool)
 {
 	struct vm *vm = (struct vm *)pool;
 
+	drp_point(&vm->flushes, DRP_WRITE);
 	__atomic_fetch_add(&vm->flushes, 1, __ATOMIC_RELAXED);
+	if (vm->on_flush)
+		vm->on_flush(vm);
 }
 
 static void vm_quiesce(struct kvm_dirty_ring_pool *pool)
@@ -96,6 +101,18 @@ void vm_init(struct vm *vm, u32 rings, u32 max, u32 size, u32 rsvd,
 		kvm_dirty_pool_user_init(&vm->user[i], i);
 	for (i = 0; i < rings; i++)
 		vm_add_ring(vm);
+}
+
+void vm_detach(struct vm *vm, u32 ring)
+{
+	kvm_dirty_pool_detach(&vm->pool, &vm->ring[ring]);
+}
+
+void vm_attach(struct vm *vm, u32 ring)
+{
+	/* Userspace begins with the first entry, wherever it was. */
+	vm->fetch[ring] = (vm->ring[ring].dirty_index / vm->size + 1) * vm->size;
+	kvm_dirty_pool_attach(&vm->pool, &vm->ring[ring]);
 }
 
 void vm_exit(struct vm *vm)

@@ -22,18 +22,23 @@ struct vm {
 	u32 rsvd;
 	u32 start;			/* where indices begin */
 	/* What the pool told. */
-	unsigned long parks, reserves, overflows;
+	unsigned long parks, reserves, losses, overflows;
 	unsigned long protected, flushes, protects, quiesces;
 	u32 last_park;
 	/* For the test to look at what is protected. */
 	void (*on_protect)(struct vm *vm, u32 slot, u64 offset);
 	void (*on_run)(struct vm *vm, const struct kvm_dirty_pool_run *run);
+	void (*on_flush)(struct vm *vm);
 };
 
 void vm_init(struct vm *vm, u32 rings, u32 max, u32 size, u32 rsvd,
 	     const char *policy, u32 start);
 void vm_add_ring(struct vm *vm);
 void vm_exit(struct vm *vm);
+
+/* Its memory is unmapped, and mapped again. */
+void vm_detach(struct vm *vm, u32 ring);
+void vm_attach(struct vm *vm, u32 ring);
 
 /* One mark of user @id; -1 is the VM. */
 static inline u64 vm_mark(struct vm *vm, int id, u32 slot, u64 offset, u64 nr,
