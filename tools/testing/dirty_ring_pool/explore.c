@@ -26,6 +26,7 @@ static u8 owner[VM_MAX_RINGS];
 static bool lossy, leave_queue, finished[SCHED_MAX];
 /* A ring was unmapped: some pages are marked, and so protected, twice. */
 static bool unmaps, unmapped[VM_MAX_RINGS];
+static u32 lives[VM_MAX_RINGS];
 static struct mutex unmap_lock;
 /* Threads in the midst of a call, and those of them that were cut short. */
 static u32 busy;
@@ -35,7 +36,7 @@ static u32 now, protected_at[SLOTS][MARKS], flushed;
 static struct {
 	u8 slot, offset;
 } taken[VM_MAX_RINGS][SLOTS * MARKS];
-static u32 nr_taken[VM_MAX_RINGS];
+static u32 nr_taken[VM_MAX_RINGS], first_fetch[VM_MAX_RINGS];
 
 static void on_seen(void *arg, u32 ring, u32 slot, u64 offset)
 {
@@ -131,12 +132,14 @@ static void leave(void)
 /* A reset returns: what was harvested before it is trapped. */
 static u32 reset_ring(u32 ring)
 {
-	u32 nr = nr_taken[ring], count, i;
+	/* Those that are flagged by now: to be seen comes before that. */
+	u32 nr = vm.fetch[ring] - first_fetch[ring], life = lives[ring], count, i;
 
 	enter();
 	count = vm_reset(&vm, ring);
 	drp_point(&vm.flushes, DRP_READ);
-	for (i = 0; i < nr && !unmapped[ring]; i++) {
+	/* What an unmapped ring had is marked again elsewhere. */
+	for (i = 0; i < nr && life == lives[ring] && !unmapped[ring]; i++) {
 		u32 slot = taken[ring][i].slot, offset = taken[ring][i].offset;
 
 		if (!protected_at[slot][offset])
@@ -223,6 +226,8 @@ static void harvest_reset(u32 ring)
 
 static void base(u32 rings, u32 size, u32 rsvd)
 {
+	u32 i;
+
 	if (vm_up)
 		vm_exit(&vm);
 	vm_up = true;
@@ -237,6 +242,8 @@ static void base(u32 rings, u32 size, u32 rsvd)
 	memset(finished, 0, sizeof(finished));
 	memset(protected_at, 0, sizeof(protected_at));
 	memset(nr_taken, 0, sizeof(nr_taken));
+	for (i = 0; i < VM_MAX_RINGS; i++)
+		first_fetch[i] = vm.start;
 	memset(unmapped, 0, sizeof(unmapped));
 	mutex_init(&unmap_lock);
 	busy = 0;
@@ -644,11 +651,33 @@ static void b_growth_full(u32 me)
 	}
 }
 
+/* All is full, and marks are lost; but none that comes after a reset. */
+static void s_full_at(void)
+{
+	base(1, 4, 1);
+	fill(0, 4);
+	lossy = true;
+	leave_queue = true;
+	mark(2, 1);
+}
+
+static void b_full_at(u32 me)
+{
+	if (me == 0) {
+		mark(0, 1);
+	} else {
+		harvest_reset(0);
+		if (!mark_as(&vm.user[1], 1, 1, 0, NULL))
+			sched_fail("a mark is lost after a reset");
+	}
+}
+
 /* Each entry parks the ring. */
 static void s_tiny(void)
 {
 	base(1, 2, 1);
 	fill(0, 1);
+	vm.user[0].last = &vm.ring[0];
 }
 
 static void b_tiny(u32 me)
@@ -762,7 +791,9 @@ static void map_ring(u32 ring)
 	leave();
 	mutex_lock(&unmap_lock);
 	nr_taken[ring] = 0;
+	first_fetch[ring] = vm.fetch[ring];
 	unmapped[ring] = false;
+	lives[ring]++;
 	mutex_unlock(&unmap_lock);
 }
 
@@ -869,6 +900,7 @@ static const struct {
 	{ { "policy-switch-drain", 2, b_switch_drain, true }, s_switch_drain, -1, true },
 	{ { "policy-switch-growth", 2, b_switch_growth, true }, s_switch_growth, -1, true },
 	{ { "growth-all-full", 2, b_growth_full }, s_growth_full, 2, true },
+	{ { "full-at", 2, b_full_at }, s_full_at, 3, true },
 	{ { "free-and-park", 2, b_tiny }, s_tiny, -1, true },
 	{ { "flush-2-threads", 2, b_flush }, s_flush, 3, false },
 	{ { "flush-3-threads", 3, b_flush }, s_flush, 2, false },

@@ -40,7 +40,7 @@ for patch; do
 		if (( rc == 0 )); then
 			verdict=SURVIVED
 		elif (( rc == 124 )); then
-			verdict='caught: hangs'
+			verdict='SURVIVED: runs into the time limit'
 		else
 			verdict="caught: ${why:0:90}"
 		fi

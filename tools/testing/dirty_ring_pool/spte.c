@@ -49,6 +49,28 @@ void shim_assert(bool ok, const char *what)
 		printf("# not held: %s\n", what);
 }
 
+/* Which questions are answered by yes, and how often who asked then rested. */
+static u64 answers;
+static int asked, rests, rmaps_after;
+
+bool shim_asked(int what)
+{
+	bool yes = answers >> asked & 1;
+
+	if (asked < 63)
+		asked++;
+	return yes;
+}
+
+void shim_rest(void)
+{
+	shim_assert(!kvm.mmu_lock, "nobody rests with mmu_lock");
+	rests++;
+	/* The first shadow page comes while the lock is free. */
+	if (rmaps_after && rests == rmaps_after)
+		kvm.rmaps = true;
+}
+
 static void do_step(u64 *p, enum step step)
 {
 	u64 was = *p;
@@ -209,6 +231,63 @@ static void test_range(void)
 	done("spte: the pages of the ranges, in valid roots of the address space");
 }
 
+/*
+ * Others want the CPU or the lock after any of the ranges: the walk goes on where
+ * it stopped, each range is done once.  And shadow pages appear in between: then
+ * the rest is the writer's.
+ */
+static void test_breaks(void)
+{
+	struct kvm_dirty_pool_range ranges[SPTES - 1];
+	u64 w = SPTE_PRESENT | PT_WRITABLE_MASK;
+	int nr = SPTES - 1, after, i, n = 0;
+	unsigned long by_writer;
+	u64 way;
+
+	for (i = 0; i < STEPS; i++)
+		plan[i] = NOTHING;
+	kvm_x86_ops.cpu_dirty_log_size = 0;
+	for (i = 0; i < nr; i++)
+		ranges[i] = (struct kvm_dirty_pool_range) {
+			.memslot = &slot, .offset = i, .mask = 1,
+		};
+	/* After each range two questions are asked, or one. */
+	for (after = 0; after <= nr; after++) {
+		for (way = 0; way < 1 << 2 * (nr - 1); way++) {
+			for (i = 0; i < SPTES; i++)
+				*spte_of(&root, i) = w;
+			answers = way;
+			asked = 0;
+			rests = 0;
+			rmaps_after = after;
+			kvm.rmaps = false;
+			kvm.by_writer = 0;
+			kvm.pfns_dirty = 0;
+			kvm_arch_dirty_pool_protect(&kvm, ranges, nr);
+			by_writer = kvm.by_writer;
+			for (i = 1; i < SPTES; i++)
+				shim_assert((*spte_of(&root, i) == SPTE_PRESENT) ^
+					    !!(by_writer & BIT(i)),
+					    "each range is done once");
+			shim_assert(*spte_of(&root, 0) == w, "no other page");
+			shim_assert(kvm.pfns_dirty + __builtin_popcountl(by_writer) == nr,
+				    "as many as there are");
+			/* All from one on, as its pages are 1 to SPTES - 1. */
+			shim_assert(!by_writer ||
+				    by_writer + (by_writer & -by_writer) == BIT(SPTES),
+				    "the writer has all that is left");
+			shim_assert(kvm.rmaps || !by_writer, "no writer without rmaps");
+			shim_assert(!kvm.mmu_lock, "mmu_lock is released");
+			n++;
+		}
+	}
+	answers = 0;
+	rmaps_after = 0;
+	kvm.rmaps = false;
+	printf("# spte: %d ways to be interrupted\n", n);
+	done("spte: goes on where others wanted the CPU or the lock");
+}
+
 int main(void)
 {
 	int i;
@@ -228,6 +307,7 @@ int main(void)
 	test_steps(0, "spte: Writable, against CPU, fast faults, zaps, faults");
 	test_steps(512, "spte: Dirty, against CPU, fast faults, zaps, faults");
 	test_range();
+	test_breaks();
 	printf("1..%d\n", tests);
 	return bad != 0;
 }

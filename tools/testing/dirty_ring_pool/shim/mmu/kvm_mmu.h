@@ -72,19 +72,34 @@ extern struct { int cpu_dirty_log_size; } kvm_x86_ops;
 /* Others may do something now. */
 void spte_point(u64 *sptep);
 
-#define read_lock(lock)		((void)++*(lock))
-#define read_unlock(lock)	((void)--*(lock))
-#define write_lock(lock)	((void)(*(lock) = -1))
-#define write_unlock(lock)	((void)(*(lock) = 0))
+enum { SHIM_RESCHED = 1, SHIM_NEEDBREAK };
+
+bool shim_asked(int what);
+/* The CPU was given up: with no lock held. */
+void shim_rest(void);
+
+#define read_lock(lock)		(shim_assert(*(lock) >= 0, "read_lock"), (void)++*(lock))
+#define read_unlock(lock)	(shim_assert(*(lock) > 0, "read_unlock"), (void)--*(lock))
+#define write_lock(lock)	(shim_assert(!*(lock), "write_lock"), (void)(*(lock) = -1))
+#define write_unlock(lock)	(shim_assert(*(lock) == -1, "write_unlock"), (void)(*(lock) = 0))
 #define lockdep_assert_held_read(lock)	shim_assert(*(lock) > 0, #lock)
 #define rcu_read_lock()		do { } while (0)
 #define rcu_read_unlock()	do { } while (0)
 #define rcu_dereference(p)	(p)
 #define list_for_each_entry_rcu(pos, head, member) \
 	list_for_each_entry(pos, head, member)
-#define need_resched()		false
-#define rwlock_needbreak(lock)	false
-#define cond_resched_rwlock_write(lock)	do { } while (0)
+/* For the test to say: somebody wants the CPU, or the lock. */
+#undef cond_resched
+#define need_resched()		shim_asked(SHIM_RESCHED)
+#define rwlock_needbreak(lock)	(shim_assert(*(lock) != 0, "needbreak"),	\
+				 shim_asked(SHIM_NEEDBREAK))
+#define cond_resched()		shim_rest()
+#define cond_resched_rwlock_write(lock) do {				\
+	shim_assert(*(lock) == -1, "mmu_lock for write, to be given up");	\
+	*(lock) = 0;							\
+	shim_rest();							\
+	*(lock) = -1;							\
+} while (0)
 #define kvm_ad_enabled()	true
 #define kvm_mmu_page_ad_need_write_protect(root)	false
 #define kvm_mmu_page_as_id(root)	((root)->as_id)
