@@ -51,7 +51,7 @@ void shim_assert(bool ok, const char *what)
 
 /* Which questions are answered by yes, and how often who asked then rested. */
 static u64 answers;
-static int asked, rests, rmaps_after;
+static int asked, rests, rmaps_after, done_before;
 
 bool shim_asked(int what)
 {
@@ -67,8 +67,10 @@ void shim_rest(void)
 	shim_assert(!kvm.mmu_lock, "nobody rests with mmu_lock");
 	rests++;
 	/* The first shadow page comes while the lock is free. */
-	if (rmaps_after && rests == rmaps_after)
+	if (rmaps_after && rests == rmaps_after) {
 		kvm.rmaps = true;
+		done_before = kvm.pfns_dirty;
+	}
 }
 
 static void do_step(u64 *p, enum step step)
@@ -277,6 +279,8 @@ static void test_breaks(void)
 				    by_writer + (by_writer & -by_writer) == BIT(SPTES),
 				    "the writer has all that is left");
 			shim_assert(kvm.rmaps || !by_writer, "no writer without rmaps");
+			shim_assert(!kvm.rmaps || kvm.pfns_dirty == done_before,
+				    "no walk but the writer's with rmaps");
 			shim_assert(!kvm.mmu_lock, "mmu_lock is released");
 			n++;
 		}
