@@ -658,7 +658,9 @@ static void s_full_at(void)
 	fill(0, 4);
 	lossy = true;
 	leave_queue = true;
-	mark(2, 1);
+	/* Under OVERFLOW, and somebody has to look at all rings again. */
+	atomic_set(&vm.pool.overflow, 1);
+	vm.pool.full_at = vm.pool.resets.counter - 1;
 }
 
 static void b_full_at(u32 me)
@@ -900,7 +902,7 @@ static const struct {
 	{ { "policy-switch-drain", 2, b_switch_drain, true }, s_switch_drain, -1, true },
 	{ { "policy-switch-growth", 2, b_switch_growth, true }, s_switch_growth, -1, true },
 	{ { "growth-all-full", 2, b_growth_full }, s_growth_full, 2, true },
-	{ { "full-at", 2, b_full_at }, s_full_at, 3, true },
+	{ { "full-at", 2, b_full_at }, s_full_at, 2, true },
 	{ { "free-and-park", 2, b_tiny }, s_tiny, -1, true },
 	{ { "flush-2-threads", 2, b_flush }, s_flush, 3, false },
 	{ { "flush-3-threads", 3, b_flush }, s_flush, 2, false },

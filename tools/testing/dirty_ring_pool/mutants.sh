@@ -39,7 +39,7 @@ for patch; do
 		why=$(grep -m1 -E '^not ok|^# [^:]*: [^s]|SUMMARY' "$copy/log")
 		if (( rc == 0 )); then
 			verdict=SURVIVED
-		elif (( rc == 124 )); then
+		elif (( rc == 124 )) && [[ $why != not\ ok* ]]; then
 			verdict='SURVIVED: runs into the time limit'
 		else
 			verdict="caught: ${why:0:90}"

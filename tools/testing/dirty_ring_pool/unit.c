@@ -78,7 +78,9 @@ static u32 touch(int user)
 /* Use up what is free of one ring, through a user that has it. */
 static void fill_all(void)
 {
-	while (!kvm_dirty_pool_exhausted(&vm.pool))
+	u32 n = 0;
+
+	while (!kvm_dirty_pool_exhausted(&vm.pool) && n++ < 10000)
 		vm_mark(&vm, 0, 0, 0, 1, 0);
 }
 
