@@ -34,7 +34,7 @@ cbmc_on() {
 	fi
 	gcc -E -std=gnu11 -DDRP_SCHED -DSIZE="$size" -I"$here/shim" \
 		-I"$pool/include" -I"$pool" "$file" -o "$name.i" &&
-		timeout 300 "$O/sid/cbmc" "$name.i" --function "proof_$proof" \
+		timeout 900 "$O/sid/cbmc" "$name.i" --function "proof_$proof" \
 			--unwind $((size + 2)) \
 			--unwindset pool_settle.0:3,pool_claim_slow.0:3,pool_next.0:3 "${checks[@]}"
 }
