@@ -8,10 +8,12 @@ out=$1
 test=0
 bad=0
 # What only the order of threads decides, so that no unit test gets there: a
-# reserve that another claims, fills or resets between two looks at its ring.
+# reserve that another claims, fills or resets between two looks at its ring, and
+# a ring that another holds when it is detached.
 # FUNCTION: LINE, as printed below.
 known='^pool_scan_reserve: *(ret = -EBUSY|continue|pool_settle\(pool, ring, word\));$'
 known+='|^pool_claim_reserve: *return (ret|-EAGAIN);$'
+known+='|^pool_take_any: *(for \(;;\) \{|cpu_relax\(\);)$'
 
 cd "$out" || exit 1
 for file in dirty_ring_pool dirty_ring_policy; do
