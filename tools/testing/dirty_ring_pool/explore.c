@@ -74,7 +74,7 @@ static void on_flush(struct vm *v)
  * What holds whenever nobody is in the midst of a call.  Looks at the pool behind
  * the scheduler's back.
  */
-static void quiet(void)
+static void look(void)
 {
 	u32 nr = vm.pool.nr_rings, reserves = 0, gated = 0, i;
 
@@ -86,35 +86,38 @@ static void quiet(void)
 		bool parked = word & KVM_DIRTY_POOL_PARKED;
 
 		if (word & KVM_DIRTY_POOL_CLAIMED)
-			sched_fail("quiet: ring %u is claimed", i);
-		if (avail != (word == KVM_DIRTY_POOL_FREE))
-			sched_fail("quiet: ring %u is %x and %savailable", i,
+			sched_fail("at rest: ring %u is claimed", i);
+		if (avail == !!word)
+			sched_fail("at rest: ring %u is %x and %savailable", i,
 				   word, avail ? "" : "not ");
 		if (ring->parks - ring->drains != parked)
-			sched_fail("quiet: ring %u is %x: %llu parks, %llu drains",
+			sched_fail("at rest: ring %u is %x: %llu parks, %llu drains",
 				   i, word, (unsigned long long)ring->parks,
 				   (unsigned long long)ring->drains);
 		if (parked != !!used && (parked || word))
-			sched_fail("quiet: ring %u is %x with %u entries", i,
+			sched_fail("at rest: ring %u is %x with %u entries", i,
 				   word, used);
 		if (used > ring->mask + 1 ||
 		    (!word && ring->dirty_index == ring->soft_end))
-			sched_fail("quiet: ring %u is %x and full", i, word);
+			sched_fail("at rest: ring %u is %x and full", i, word);
 		if ((word & KVM_DIRTY_POOL_DETACHED) &&
 		    (word != KVM_DIRTY_POOL_DETACHED ||
 		     vm.pool.room[0] & BIT(i)))
-			sched_fail("quiet: detached ring %u is %x", i, word);
+			sched_fail("at rest: detached ring %u is %x", i, word);
 		reserves += !!(word & KVM_DIRTY_POOL_RESERVE);
 	}
-	for (i = 0; i < SCHED_MAX; i++)
-		gated += vm.user[i].gated;
+	for (i = 0; i < SCHED_MAX; i++) {
+		gated += vm.user[i].gated.counter;
+		if (vm.user[i].gated.counter && !vm.user[i].reserve)
+			sched_fail("at rest: user %u waits, and would pass", i);
+	}
 	if ((vm.pool.avail[0] | vm.pool.room[0]) >> nr)
-		sched_fail("quiet: a ring that is not there is available");
+		sched_fail("at rest: a ring that is not there is available");
 	if (vm.pool.nr_reserve.counter != (int)reserves)
-		sched_fail("quiet: %u reserves, not %d", reserves,
+		sched_fail("at rest: %u reserves, not %d", reserves,
 			   vm.pool.nr_reserve.counter);
 	if (vm.pool.nr_gated.counter != (int)gated)
-		sched_fail("quiet: %u at the gate, not %d", gated,
+		sched_fail("at rest: %u at the gate, not %d", gated,
 			   vm.pool.nr_gated.counter);
 }
 
@@ -126,7 +129,7 @@ static void enter(void)
 static void leave(void)
 {
 	if (!--busy)
-		quiet();
+		look();
 }
 
 /* A reset returns: what was harvested before it is trapped. */
@@ -279,6 +282,19 @@ static void fill(u32 ring, u32 n)
 	}
 }
 
+/* Once each; or more often, where a ring was unmapped and its entries moved. */
+static void check_mark(u32 slot, u32 offset)
+{
+	u8 times = seen[slot][offset], taken_back = protected[slot][offset];
+
+	if (unmaps) {
+		times = !!times;
+		taken_back = !!taken_back;
+	}
+	if (marked[slot][offset] != times || marked[slot][offset] != taken_back)
+		sched_fail("mark %u:%u lost", slot, offset);
+}
+
 static void check(void)
 {
 	u32 nr = vm.pool.nr_rings, i, k;
@@ -294,7 +310,7 @@ static void check(void)
 			sched_fail("ring %u is still claimed", i);
 	}
 	busy = 0;
-	quiet();
+	look();
 	for (i = 0; i < nr; i++) {
 		if (unmapped[i]) {
 			if (vm_word(&vm, i) != KVM_DIRTY_POOL_DETACHED)
@@ -312,11 +328,7 @@ static void check(void)
 		sched_fail("%d reserves left", vm.pool.nr_reserve.counter);
 	for (i = 0; i < SLOTS; i++)
 		for (k = 0; k < MARKS; k++)
-			if (unmaps ? marked[i][k] != !!seen[i][k] ||
-				     marked[i][k] != !!protected[i][k] :
-				     marked[i][k] != seen[i][k] ||
-				     marked[i][k] != protected[i][k])
-				sched_fail("mark %u:%u lost", i, k);
+			check_mark(i, k);
 	if (vm.pool.overflow.counter && !lossy)
 		sched_fail("OVERFLOW");
 
@@ -413,6 +425,14 @@ static void s_reserve1(void)
 {
 	base(1, 4, 2);
 	fill(0, 2);
+}
+
+/* Two want the last entry that there is: one gets it. */
+static void s_reserve_last(void)
+{
+	base(1, 4, 2);
+	fill(0, 3);
+	lossy = true;
 }
 
 static void s_reserve2(void)
@@ -523,6 +543,30 @@ static void b_gate(u32 me)
 	}
 }
 
+/*
+ * A vCPU that is preempted while it looks at the gate, and marks a page then: 1
+ * is the same user as 0, or another one.
+ */
+static void s_gate_preempted(void)
+{
+	base(2, 4, 2);
+	fill(1, 2);
+	vm.user[0].reserve = true;
+}
+
+static void b_gate_preempted(u32 me)
+{
+	if (me == 0) {
+		enter();
+		kvm_dirty_pool_gate(&vm.pool, &vm.user[0]);
+		leave();
+	} else {
+		mark(0, 3);
+		if (!vm.user[0].reserve)
+			sched_fail("a reserve was used, and is forgotten");
+	}
+}
+
 /* As above, but it drains all, until they are done: progress. */
 static void b_gate_live(u32 me)
 {
@@ -572,13 +616,12 @@ static void s_switch(void)
 
 static void b_switch(u32 me)
 {
-	if (me == 0) {
+	if (me == 0)
 		mark(0, 2);
-	} else if (me == 1) {
+	else if (me == 1)
 		switch_policy();
-	} else {
+	else
 		mark(2, 1);
-	}
 }
 
 static void add_ring(void)
@@ -889,11 +932,13 @@ static const struct {
 	{ { "mark-reset", 2, b_fast }, s_fast, -1, true },
 	{ { "reserve-reset", 2, b_park }, s_reserve, -1, true },
 	{ { "reserve-1-ring", 2, b_one }, s_reserve1, 2, true },
+	{ { "reserve-last", 2, b_one }, s_reserve_last, 2, true },
 	{ { "reserve-2-marks", 3, b_reserve }, s_reserve2, 1, false },
 	{ { "reserve-2-drained", 3, b_reserve_drain }, s_reserve2, 1, true },
 	{ { "resets-mark", 3, b_resets }, s_park, -1, false },
 	{ { "resets-reserve", 3, b_resets }, s_reserve, 2, false },
 	{ { "full-one-by-one", 2, b_snapshot }, s_snapshot, 2, true },
+	{ { "gate-preempted", 2, b_gate_preempted }, s_gate_preempted, 1, false },
 	{ { "gate-one-drained", 3, b_gate }, s_gate, 1, true },
 	{ { "gate-progress", 3, b_gate_live }, s_gate, 1, true },
 	{ { "policy-switch", 2, b_switch, true }, s_switch, -1, true },

@@ -209,8 +209,10 @@ static void test_range(void)
 
 	/* As it should be; another address space; an invalid root; huge */
 	for (way = 0; way < 5; way++) {
-		for (i = 0; i < SPTES; i++)
+		for (i = 0; i < SPTES; i++) {
 			*spte_of(&root, i) = w;
+			*spte_of(&other, i) = w;
+		}
 		root.as_id = way == 1;
 		root.role.invalid = way == 2;
 		root.level = way == 3 ? PG_LEVEL_2M : PG_LEVEL_4K;
@@ -222,10 +224,16 @@ static void test_range(void)
 
 			shim_assert(*spte_of(&root, i) == (in && !way ? SPTE_PRESENT : w),
 				    "the SPTEs of the range and no other");
+			/* What becomes of the first root changes nothing. */
+			shim_assert(*spte_of(&other, i) == (in && way != 4 ?
+							    SPTE_PRESENT : w),
+				    "the same in each root");
 		}
 		shim_assert(kvm.by_writer == (way == 4 ? 0xea : 0),
 			    "shadow pages are left to the writer's walk");
 	}
+	for (i = 0; i < SPTES; i++)
+		*spte_of(&other, i) = 0;
 	root.as_id = 0;
 	root.role.invalid = false;
 	root.level = PG_LEVEL_4K;

@@ -424,7 +424,7 @@ static void t_last_used(void)
 	EQUAL(vm.ring[1].retries, 2);
 	give(3);
 	EQUAL(touch(0) /* held by itself */, 2);
-	EQUAL(vm.ring[0].moves, 2);
+	EQUAL(vm.ring[0].moves, 1);
 	vm_exit(&vm);
 }
 
@@ -1497,6 +1497,92 @@ static void t_gate_spare(void)
 	vm_exit(&vm);
 }
 
+/* Whoever will not come back to look need not have room left for it. */
+static void t_ungate(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	fill_all();
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	kvm_dirty_pool_ungate(&vm.pool, &vm.user[0]);
+	EQUAL(vm.pool.nr_gated.counter, 0);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm.pool.nr_gated.counter, 1);
+	kvm_dirty_pool_ungate(&vm.pool, &vm.user[1]);
+	EQUAL(vm.pool.nr_gated.counter, 1);
+	kvm_dirty_pool_ungate(&vm.pool, &vm.user[0]);
+	kvm_dirty_pool_ungate(&vm.pool, &vm.user[0]);
+	EQUAL(vm.pool.nr_gated.counter, 0);
+	/* it does come back */
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm.pool.nr_gated.counter, 1);
+	vm_drain(&vm, 0);
+	vm_drain(&vm, 1);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm.pool.nr_gated.counter, 0);
+	vm_exit(&vm);
+}
+
+/* With no ring there is none to wait for. */
+static void t_gate_no_ring(void)
+{
+	u32 i;
+
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	fill_all();
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	for (i = 0; i < 2; i++) {
+		vm.unwanted = 0;
+		kvm_dirty_pool_detach(&vm.pool, &vm.ring[i]);
+	}
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+	CHECK(vm.pool.overflow.counter);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	kvm_dirty_pool_attach(&vm.pool, &vm.ring[1]);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	vm_exit(&vm);
+}
+
+/* What nobody asks for any more takes no room, and is not lost. */
+static void t_detach_unwanted(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, "last-used", 0);
+	vm.user[0].last = &vm.ring[0];
+	vm_mark(&vm, 0, 3, 0, 4, 0);
+	vm_mark(&vm, 0, 5, 0, 2, 0);
+	vm.unwanted = 3;
+	kvm_dirty_pool_detach(&vm.pool, &vm.ring[0]);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 2);
+	EQUAL(vm.ring[1].gfns[0].slot, 5);
+	EQUAL(vm.pool.overflow.counter, 0);
+	vm_exit(&vm);
+}
+
+/* One exit tells of each OVERFLOW, and all others that happen anyway. */
+static void t_report_overflow(void)
+{
+	u32 i;
+
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	CHECK(!kvm_dirty_pool_report_overflow(&vm.pool, false));
+	CHECK(!kvm_dirty_pool_report_overflow(&vm.pool, true));
+	for (i = 0; i < 2; i++) {
+		vm_mark(&vm, 0, 0, 0, 20, 0);
+		CHECK(kvm_dirty_pool_report_overflow(&vm.pool, i));
+		CHECK(!kvm_dirty_pool_report_overflow(&vm.pool, false));
+		CHECK(kvm_dirty_pool_report_overflow(&vm.pool, true));
+		/* more of the same */
+		vm_mark(&vm, 0, 0, 0, 2, 0);
+		CHECK(!kvm_dirty_pool_report_overflow(&vm.pool, false));
+		EQUAL(vm.overflows, i + 1);
+		/* cleared */
+		atomic_set(&vm.pool.overflow, 0);
+		CHECK(!kvm_dirty_pool_report_overflow(&vm.pool, true));
+	}
+	vm_exit(&vm);
+}
+
 /* Nothing was reset since all was full: another mark is lost without a search. */
 static void t_full_at(void)
 {
@@ -1633,6 +1719,10 @@ static const struct {
 	{ "detach and attach of a ring that has not joined", t_not_added },
 	{ "detach: no policy offers the ring", t_detach_policy },
 	{ "gate: marks of the VM park no ring", t_gate_spare },
+	{ "gate: a vCPU that does not come back", t_ungate },
+	{ "gate: without any ring", t_gate_no_ring },
+	{ "detach: what is not logged any more", t_detach_unwanted },
+	{ "OVERFLOW is reported once", t_report_overflow },
 	{ "OVERFLOW: no search until something is reset", t_full_at },
 	{ "OVERFLOW is told once", t_overflow_told },
 };

@@ -62,8 +62,16 @@ static void vm_quiesce(struct kvm_dirty_ring_pool *pool)
 	__atomic_fetch_add(&vm->quiesces, 1, __ATOMIC_RELAXED);
 }
 
+static bool vm_wanted(struct kvm_dirty_ring_pool *pool, u32 slot, u64 offset)
+{
+	struct vm *vm = (struct vm *)pool;
+
+	return slot != vm->unwanted;
+}
+
 static const struct kvm_dirty_pool_ops vm_ops = {
 	.notify		= vm_notify,
+	.wanted		= vm_wanted,
 	.quiesce	= vm_quiesce,
 	.protect	= vm_protect,
 	.flush		= vm_flush,
@@ -92,6 +100,7 @@ void vm_init(struct vm *vm, u32 rings, u32 max, u32 size, u32 rsvd,
 	vm->rsvd = rsvd;
 	vm->start = start;
 	vm->last_park = KVM_DIRTY_POOL_NONE;
+	vm->unwanted = KVM_DIRTY_POOL_NONE;
 	if (kvm_dirty_pool_init(&vm->pool, &vm_ops, max) ||
 	    (policy && kvm_dirty_pool_set_policy(&vm->pool, policy))) {
 		fprintf(stderr, "no pool with policy %s\n", policy);

@@ -25,6 +25,7 @@ struct vm {
 	unsigned long parks, reserves, losses, overflows;
 	unsigned long protected, flushes, protects, quiesces;
 	u32 last_park;
+	u32 unwanted;			/* a slot that is not logged */
 	/* For the test to look at what is protected. */
 	void (*on_protect)(struct vm *vm, u32 slot, u64 offset);
 	void (*on_run)(struct vm *vm, const struct kvm_dirty_pool_run *run);
