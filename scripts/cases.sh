@@ -38,6 +38,33 @@ module_is() {
 	return $wrong
 }
 
+# kvm_load [NAME=VALUE...]: unload KVM where it is loaded, load it with these
+# parameters
+kvm_load() {
+	for m in kvm_amd kvm_intel kvm; do
+		[ ! -e /sys/module/$m/initstate ] || rmmod $m || return 1
+	done
+	insmod /lib/modules/kvm.ko "$@" || return 1
+	# One of them is for this CPU
+	insmod /lib/modules/kvm-amd.ko 2> /dev/null || insmod /lib/modules/kvm-intel.ko
+}
+
+# KVM goes after it has had pools, and comes back with what it is told
+kvm_modules() {
+	dirty_pool_test -t reported_2 || return 1
+	if kvm_load dirty_ring_policy=nosuch; then
+		echo "KVM was loaded with a policy that there is none of"
+		return 1
+	fi
+	kvm_load dirty_ring_pool=1 dirty_ring_policy=lru || return 1
+	module_is kvm dirty_ring_pool=Y dirty_ring_policy=lru || return 1
+	dirty_pool_test -t park || return 1
+	dirty_pool_test -t policy_module || return 1
+	kvm_load || return 1
+	module_is kvm dirty_ring_pool=N dirty_ring_policy=last-used || return 1
+	dirty_pool_test -t reported_2
+}
+
 if [ "$1" = case ]; then
 	shift
 	"$@"
