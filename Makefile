@@ -58,7 +58,7 @@ series: setup ## the kernel part as patches for 'git am', in build/series
 check: setup ## all the tests
 	@scripts/check $(PARTS)
 
-check-static: setup ## checkpatch, sparse, kernel-doc, W=1, shellcheck
+check-static: setup ## checkpatch, sparse, kernel-doc, W=1, shellcheck, other configurations
 	@scripts/check-static
 
 check-vm: setup ## the selftests, in a VM

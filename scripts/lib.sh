@@ -126,6 +126,20 @@ hooks_for() {
 	printf '%s' "${best:+patches/$best}"
 }
 
+# config_differs ASKED GOT: the symbols that a configuration does not have as
+# they were asked for.  One that is not there, as those of ours in a tree without
+# the hook for Kconfig, is n.
+config_differs() {
+	awk -F= 'NR == FNR { if (/^CONFIG_/) want[$1] = $2
+			     else if (/^# CONFIG_.* is not set$/) { split($0, a, " "); want[a[2]] = "n" }
+			     next }
+		 /^CONFIG_/ { got[$1] = substr($0, length($1) + 2) }
+		 END { for (s in want) {
+			 g = (s in got) ? got[s] : "n"
+			 if (g != want[s]) print s "=" want[s] " was asked for, it is " g } }' \
+		"$1" "$2" | sort
+}
+
 # How gcc is called: through ccache where there is one.  The base directory
 # makes results good for every clone of this repository on the machine.
 GCC=(gcc)
