@@ -21,11 +21,8 @@ static void count(__u64 *counter, __u64 n)
 
 static int do_ioctl(int fd, unsigned long request, void *arg)
 {
-	int ret;
+	int ret = ioctl(fd, request, arg);
 
-	do {
-		ret = ioctl(fd, request, arg);
-	} while (ret < 0 && errno == EINTR);
 	return ret < 0 ? -errno : ret;
 }
 
@@ -93,20 +90,17 @@ static bool ring_has(struct harvest *h, struct harvest_ring *ring, __u32 entries
 static int pool_drain_locked(struct harvest *h, unsigned int index, __u32 least)
 {
 	struct harvest_ring *ring = &h->rings[index];
-	int left, ret;
+	int ret;
 
 	if (!ring_has(h, ring, least))
 		return 0;
-	left = ring_collect(h, ring);
-	/* A signal ends a reset early. */
-	for (; left > 0; left -= ret) {
-		ret = do_ioctl(h->config.vm_fd, KVM_RESET_DIRTY_RING,
-			       (void *)(unsigned long)index);
-		if (ret < 0)
-			return ret;
-		if (!ret)
-			return -EIO;	/* Someone else resets this ring. */
-	}
+	ring_collect(h, ring);
+	ret = do_ioctl(h->config.vm_fd, KVM_RESET_DIRTY_RING,
+		       (void *)(unsigned long)index);
+	if (ret < 0)
+		return ret;
+	if (ret != (int)ring->nr_pages)
+		return -EIO;	/* Someone else resets this ring. */
 	ring_report(h, ring);
 	return 0;
 }
@@ -392,8 +386,9 @@ int harvest_full(struct harvest *h, const struct kvm_run *run)
 	if (flags & KVM_DIRTY_RING_POOL_EXHAUSTED)
 		/* KVM_RUN would only return the same: nothing less will do. */
 		ret = harvest_all(h);
-	else if (!h->nr_threads)
+	else if ((flags & KVM_DIRTY_RING_POOL_PARKED) && !h->nr_threads)
 		ret = pool_drain_around(h, run->dirty_ring_pool.ring);
+	/* It may come alone, and comes once: it is for all vCPUs. */
 	if (!ret && (flags & KVM_DIRTY_RING_POOL_OVERFLOW))
 		ret = pool_overflow(h);
 	return ret;
@@ -446,6 +441,7 @@ int harvest_all(struct harvest *h)
 	case HARVEST_POOL:
 		for (i = 0; !ret && i < h->nr_rings; i++)
 			ret = pool_drain(h, i, 1);
+		/* Last, and always: vCPUs may be stopped, and tell of it no more. */
 		if (!ret)
 			ret = pool_overflow(h);
 		break;

@@ -417,6 +417,33 @@ static void test_overflow(const char *mode)
 	vm_free(&vm);
 }
 
+/*
+ * As above, but no vCPU runs any more that could tell of it: the state is to be
+ * read after the last drain.
+ */
+static int overflow_at_end(struct migration *m, void *arg)
+{
+	(void)arg;
+	if (m->rounds < m->config.max_rounds) {
+		m->expected_ns = ~0ull;
+		return 0;
+	}
+	vm_pause(&vm);
+	overflow();
+	return 0;
+}
+
+static void test_overflow_last(const char *mode)
+{
+	struct migration m;
+
+	start_guest(mode);
+	migrate_well(&m, overflow_at_end);
+	check(vm.all_dirty == 1 && m.last_pages == vm.nr_pages,
+	      "%llu pages were sent at last, after OVERFLOW", m.last_pages);
+	vm_free(&vm);
+}
+
 /* -- A device writes when the rings are full */
 
 static int fill_and_write(struct migration *m, void *arg)
@@ -608,6 +635,30 @@ static void test_rearmed(const char *mode)
 	vm_free(&vm);
 }
 
+/* -- Each OVERFLOW makes some vCPU exit, if need be for nothing else */
+
+static void test_overflow_exit(const char *mode)
+{
+	struct vm_config config = config_of(mode);
+	struct kvm_regs regs = { .rip = STEP_PAGE, .rflags = 2 };
+	/* It has used no reserve and parked no ring, so there is no other reason. */
+	struct vm_vcpu *v = &vm.vcpus[2];
+
+	step_start(&config, only_told);
+	overflow();
+	regs.rdi = step_page(0) * VM_PAGE_SIZE;
+	check(!ioctl(v->fd, KVM_SET_REGS, &regs), "KVM_SET_REGS: %s", strerror(errno));
+	while (ioctl(v->fd, KVM_RUN, NULL))
+		check(errno == EINTR || errno == EAGAIN, "KVM_RUN: %s", strerror(errno));
+	check(v->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL &&
+	      v->run->dirty_ring_pool.flags == KVM_DIRTY_RING_POOL_OVERFLOW,
+	      "KVM_RUN returned with reason %u, flags 0x%x", v->run->exit_reason,
+	      v->run->dirty_ring_pool.flags);
+	check(!harvest_full(&vm.harvest, v->run), "can't drain");
+	check(vm.all_dirty == 1, "%llu of 1 OVERFLOW noticed", vm.all_dirty);
+	vm_free(&vm);
+}
+
 /* -- TAP */
 
 struct test {
@@ -639,6 +690,9 @@ static const struct test tests[] = {
 	{ "never_ready", test_never_ready, "last-used+nostop" },
 	{ "overflow", test_overflow, "last-used" },
 	{ "overflow", test_overflow, "lru+nostop+2" },
+	{ "overflow_last", test_overflow_last, "last-used" },
+	{ "overflow_last", test_overflow_last, "lru+nostop+2" },
+	{ "overflow_exit", test_overflow_exit, "last-used" },
 	{ "rearmed", test_rearmed, "last-used" },
 	{ "told_in_time", test_told_in_time, "bitmap" },
 	{ "told_in_time", test_told_in_time, "per-vcpu" },
