@@ -92,7 +92,7 @@ static int pool_drain_locked(struct harvest *h, unsigned int index, __u32 least)
 	struct harvest_ring *ring = &h->rings[index];
 	int ret;
 
-	if (!ring_has(h, ring, least))
+	if (!ring->gfns || !ring_has(h, ring, least))
 		return 0;
 	ring_collect(h, ring);
 	ret = do_ioctl(h->config.vm_fd, KVM_RESET_DIRTY_RING,
@@ -181,15 +181,17 @@ static int rings_drain(struct harvest *h)
 	int ret = 0;
 
 	pthread_mutex_lock(&h->lock);
-	for (i = 0; i < h->nr_rings; i++)
-		left += ring_collect(h, &h->rings[i]);
+	for (i = 0; i < h->nr_rings; i++) {
+		if (h->rings[i].gfns)
+			left += ring_collect(h, &h->rings[i]);
+	}
 	if (left) {
 		ret = do_ioctl(h->config.vm_fd, KVM_RESET_DIRTY_RINGS, NULL);
 		if (ret >= 0)
 			ret = ret == (int)left ? 0 : -EIO;
 	}
 	for (i = 0; !ret && i < h->nr_rings; i++) {
-		if (h->rings[i].nr_pages)
+		if (h->rings[i].gfns && h->rings[i].nr_pages)
 			ring_report(h, &h->rings[i]);
 	}
 	pthread_mutex_unlock(&h->lock);
@@ -428,7 +430,7 @@ int harvest_mark(struct harvest *h, __u32 slot, __u64 first, __u64 n)
 
 int harvest_all(struct harvest *h)
 {
-	unsigned int i;
+	unsigned int i, unplugs;
 	int ret = 0;
 
 	switch (h->config.tracker) {
@@ -439,8 +441,12 @@ int harvest_all(struct harvest *h)
 		ret = rings_drain(h);
 		break;
 	case HARVEST_POOL:
-		for (i = 0; !ret && i < h->nr_rings; i++)
-			ret = pool_drain(h, i, 1);
+		/* An unplug may have moved marks to rings that were drained. */
+		do {
+			unplugs = __atomic_load_n(&h->unplugs, __ATOMIC_ACQUIRE);
+			for (i = 0; !ret && i < h->nr_rings; i++)
+				ret = pool_drain(h, i, 1);
+		} while (!ret && unplugs != __atomic_load_n(&h->unplugs, __ATOMIC_ACQUIRE));
 		/* Last, and always: vCPUs may be stopped, and tell of it no more. */
 		if (!ret)
 			ret = pool_overflow(h);
@@ -544,9 +550,21 @@ int harvest_add_slot(struct harvest *h,
 	return 0;
 }
 
+static int map_ring(struct harvest *h, struct harvest_ring *ring, int vcpu_fd)
+{
+	void *gfns = mmap(NULL, h->config.ring_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  vcpu_fd, KVM_DIRTY_LOG_PAGE_OFFSET * getpagesize());
+
+	if (gfns == MAP_FAILED)
+		return -errno;
+	ring->gfns = gfns;
+	return 0;
+}
+
 int harvest_add_vcpu(struct harvest *h, int vcpu_fd)
 {
 	struct harvest_ring *ring = &h->rings[h->nr_rings];
+	int ret;
 
 	if (h->config.tracker == HARVEST_BITMAP)
 		return 0;
@@ -555,15 +573,62 @@ int harvest_add_vcpu(struct harvest *h, int vcpu_fd)
 	ring->pages = calloc(h->ring_entries, sizeof(*ring->pages));
 	if (!ring->pages)
 		return -ENOMEM;
-	ring->gfns = mmap(NULL, h->config.ring_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-			  vcpu_fd, KVM_DIRTY_LOG_PAGE_OFFSET * getpagesize());
-	if (ring->gfns == MAP_FAILED) {
+	ret = map_ring(h, ring, vcpu_fd);
+	if (ret) {
 		free(ring->pages);
-		return -errno;
+		return ret;
 	}
 	pthread_mutex_init(&ring->lock, NULL);
 	h->nr_rings++;
 	return 0;
+}
+
+int harvest_unplug(struct harvest *h, unsigned int vcpu)
+{
+	struct harvest_ring *ring = &h->rings[vcpu];
+	int ret = 0;
+
+	if (h->config.tracker == HARVEST_BITMAP)
+		return 0;
+	if (vcpu >= h->nr_rings)
+		return -EINVAL;
+	/* Without a pool nobody else would.  Nor does anybody push to it. */
+	if (h->config.tracker == HARVEST_RINGS)
+		ret = rings_drain(h);
+	if (ret)
+		return ret;
+
+	/* One of them is held by whoever looks into the ring. */
+	pthread_mutex_lock(&ring->lock);
+	pthread_mutex_lock(&h->lock);
+	if (ring->gfns && munmap(ring->gfns, h->config.ring_bytes))
+		ret = -errno;
+	else
+		ring->gfns = NULL;
+	__atomic_fetch_add(&h->unplugs, 1, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&h->lock);
+	pthread_mutex_unlock(&ring->lock);
+	return ret;
+}
+
+int harvest_plug(struct harvest *h, unsigned int vcpu, int vcpu_fd)
+{
+	struct harvest_ring *ring = &h->rings[vcpu];
+	int ret;
+
+	if (h->config.tracker == HARVEST_BITMAP)
+		return 0;
+	if (vcpu >= h->nr_rings || ring->gfns)
+		return -EINVAL;
+	pthread_mutex_lock(&ring->lock);
+	pthread_mutex_lock(&h->lock);
+	/* A ring that comes back to a pool is a new one; others go on. */
+	if (h->config.tracker == HARVEST_POOL)
+		ring->fetch = 0;
+	ret = map_ring(h, ring, vcpu_fd);
+	pthread_mutex_unlock(&h->lock);
+	pthread_mutex_unlock(&ring->lock);
+	return ret;
 }
 
 void harvest_free(struct harvest *h)
@@ -574,7 +639,8 @@ void harvest_free(struct harvest *h)
 		return;		/* never initialised, or freed */
 	stop_threads(h);
 	for (i = 0; i < h->nr_rings; i++) {
-		munmap(h->rings[i].gfns, h->config.ring_bytes);
+		if (h->rings[i].gfns)
+			munmap(h->rings[i].gfns, h->config.ring_bytes);
 		free(h->rings[i].pages);
 	}
 	for (i = 0; i < h->nr_slots; i++)

@@ -16,6 +16,8 @@
  *	harvest_all()		at the end of each round; with vCPUs and devices
  *				stopped, in the last one
  *	harvest_stop()		logging off
+ *	harvest_unplug()	at any time: a vCPU is unplugged
+ *	harvest_plug()		...and plugged again
  *	harvest_free()
  *
  * Who drains the rings of a pool is the VMM's choice:
@@ -84,7 +86,7 @@ struct harvest_page {
 
 struct harvest_ring {
 	pthread_mutex_t lock;		/* it has one harvester at a time */
-	struct kvm_dirty_gfn *gfns;
+	struct kvm_dirty_gfn *gfns;	/* NULL: the vCPU is unplugged */
 	__u32 fetch;
 	struct harvest_page *pages;	/* collected, not yet reported */
 	__u32 nr_pages;
@@ -106,6 +108,7 @@ struct harvest {
 	struct harvest_config config;
 	struct harvest_ring rings[HARVEST_MAX_RINGS];
 	unsigned int nr_rings;
+	unsigned int unplugs;		/* done so far */
 	__u32 ring_entries;
 	struct harvest_slot slots[HARVEST_MAX_SLOTS];
 	unsigned int nr_slots;
@@ -159,6 +162,32 @@ int harvest_add_slot(struct harvest *h,
  * Return: 0 or -errno
  */
 int harvest_add_vcpu(struct harvest *h, int vcpu_fd);
+
+/**
+ * harvest_unplug() - unmap the ring of a vCPU that is unplugged
+ * @h: harvest
+ * @vcpu: the vCPU, counted in the order of harvest_add_vcpu()
+ *
+ * No page gets lost.  KVM takes the ring out of the pool, and marks again in
+ * other rings what was not harvested; if they have no room for it, that is an
+ * OVERFLOW like others, which harvest_all() before this makes unlikely.
+ *
+ * Context: at any time, with logging on or off, while other vCPUs run.  This
+ *	one does not; its fd is kept, since KVM never lets go of a vCPU.
+ * Return: 0 or -errno
+ */
+int harvest_unplug(struct harvest *h, unsigned int vcpu);
+
+/**
+ * harvest_plug() - map the ring of a vCPU that was unplugged
+ * @h: harvest
+ * @vcpu: the vCPU, as for harvest_unplug()
+ * @vcpu_fd: that was kept
+ *
+ * Context: before the vCPU runs again
+ * Return: 0 or -errno
+ */
+int harvest_plug(struct harvest *h, unsigned int vcpu, int vcpu_fd);
 
 /**
  * harvest_start() - turn logging on, start the threads

@@ -92,14 +92,19 @@ static struct vm_config config_of(const char *mode)
 	return config;
 }
 
+static void start_config(const struct vm_config *config)
+{
+	start_watch();
+	check(!vm_create(&vm, config, true) && !vm_start(&vm), "no guest");
+	vm_resume(&vm);
+	vm_wait_filled(&vm, TIMEOUT_S / 2);
+}
+
 static void start_guest(const char *mode)
 {
 	struct vm_config config = config_of(mode);
 
-	start_watch();
-	check(!vm_create(&vm, &config, true) && !vm_start(&vm), "no guest");
-	vm_resume(&vm);
-	vm_wait_filled(&vm, TIMEOUT_S / 2);
+	start_config(&config);
 }
 
 /* Like those of the program, a destination tracks nothing. */
@@ -444,6 +449,172 @@ static void test_overflow_last(const char *mode)
 	vm_free(&vm);
 }
 
+/* -- A vCPU is unplugged, with pages in its ring that nobody harvested */
+
+#define UNPLUGGED	1u
+
+/* So many entries; and so many of pages that only the vCPU itself writes */
+static unsigned int unharvested(unsigned int vcpu, unsigned int *own)
+{
+	const struct guest_vcpu *g = &vm.params->vcpu[vcpu];
+	const struct harvest_ring *ring = &vm.harvest.rings[vcpu];
+	unsigned int e, n = 0;
+
+	for (e = 0; e < vm.config.ring_entries; e++) {
+		const struct kvm_dirty_gfn *gfn = &ring->gfns[e];
+
+		if (__atomic_load_n(&gfn->flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY)
+			continue;
+		n++;
+		*own += gfn->offset - g->first < g->pages;
+	}
+	return n;
+}
+
+static void wait_for_stamps(unsigned int vcpu, unsigned int n)
+{
+	unsigned int stamps = vm_stamps(&vm, vcpu);
+
+	while (vm_stamps(&vm, vcpu) - stamps < n)
+		usleep(1000);		/* ...or the watch ends it */
+}
+
+/* Stop the VM with entries in that ring which nobody is about to harvest. */
+static void pause_with_entries(unsigned int vcpu)
+{
+	while (vm.config.tracker != HARVEST_BITMAP) {
+		unsigned int n, own = 0;
+
+		wait_for_stamps(vcpu, 4);
+		vm_pause(&vm);
+		pthread_mutex_lock(&vm.harvest.rings[vcpu].lock);
+		n = unharvested(vcpu, &own);
+		pthread_mutex_unlock(&vm.harvest.rings[vcpu].lock);
+		/* A thread that was woken takes no less than this. */
+		if (own && n < vm.config.ring_entries / 4)
+			return;
+		vm_resume(&vm);
+	}
+	vm_pause(&vm);
+}
+
+static int unplug_one(struct migration *m, void *arg)
+{
+	(void)arg;
+	if (m->rounds == 1) {
+		pause_with_entries(UNPLUGGED);
+		check(!vm_unplug(&vm, UNPLUGGED), "can't unplug");
+		vm_resume(&vm);
+	}
+	/* There shall be some rounds without it. */
+	m->expected_ns = ~0ull;
+	return 0;
+}
+
+/* With the others running, and all of it twice */
+static int unplug_and_plug(struct migration *m, void *arg)
+{
+	(void)arg;
+	if (m->rounds % 2) {
+		wait_for_stamps(UNPLUGGED, 4);
+		check(!vm_unplug(&vm, UNPLUGGED), "can't unplug");
+		wait_for_stamps(0, 100);
+	} else {
+		check(!vm_plug(&vm, UNPLUGGED), "can't plug");
+		wait_for_stamps(UNPLUGGED, 40);
+	}
+	m->expected_ns = ~0ull;
+	return 0;
+}
+
+/* No other ring has room for what was in it: then nothing tells but OVERFLOW. */
+static int unplug_when_full(struct migration *m, void *arg)
+{
+	struct kvm_mark_dirty mark = {
+		/* More than there is room for, and none of the other vCPU's */
+		.first_page = vm.params->vcpu[0].first,
+		.num_pages = vm.params->vcpu[0].pages,
+	};
+	int err;
+
+	(void)arg;
+	if (m->rounds == 1) {
+		pause_with_entries(UNPLUGGED);
+		err = ioctl(vm.fd, KVM_MARK_DIRTY, &mark);
+		check(err && errno == EAGAIN, "%llu pages found room in the rings", mark.marked);
+		check(!vm_unplug(&vm, UNPLUGGED), "can't unplug");
+		vm_resume(&vm);
+	}
+	m->expected_ns = ~0ull;
+	return 0;
+}
+
+/* How many entries went from ring to ring; and what KVM says of the vCPU's */
+static __u64 marked_again(bool detached)
+{
+	struct kvm_dirty_ring_state rings[GUEST_MAX_VCPUS] = { };
+	struct kvm_dirty_ring_pool_state state = {
+		.nr_rings = GUEST_MAX_VCPUS,
+		.rings = (unsigned long)rings,
+	};
+
+	check(!ioctl(vm.fd, KVM_GET_DIRTY_RING_POOL_STATE, &state), "no state");
+	check(!!(rings[UNPLUGGED].state & KVM_DIRTY_RING_DETACHED) == detached,
+	      "the ring has the state 0x%x", rings[UNPLUGGED].state);
+	check(!rings[UNPLUGGED].used, "the ring has %u entries", rings[UNPLUGGED].used);
+	/* All was harvested, but these were pushed twice. */
+	check(state.pushed >= vm.harvest.pages, "%llu pushed, %llu harvested", state.pushed,
+	      vm.harvest.pages);
+	return state.pushed - vm.harvest.pages;
+}
+
+static void start_unpluggable(const char *mode)
+{
+	struct vm_config config = config_of(mode);
+
+	/* Nothing but the pool's eventfd wakes threads. */
+	if (config.tracker == HARVEST_POOL)
+		config.period_ms = 1000 * TIMEOUT_S;
+	start_config(&config);
+}
+
+static void test_unplug(const char *mode)
+{
+	struct migration m;
+
+	start_unpluggable(mode);
+	migrate_well(&m, unplug_one);
+	if (vm.config.tracker == HARVEST_POOL) {
+		check(marked_again(true), "nothing had to be marked again");
+		check(!vm.all_dirty, "OVERFLOW");
+	}
+	vm_free(&vm);
+}
+
+static void test_replug(const char *mode)
+{
+	struct migration m;
+
+	start_unpluggable(mode);
+	migrate_well(&m, unplug_and_plug);
+	if (vm.config.tracker == HARVEST_POOL) {
+		marked_again(false);
+		check(!vm.all_dirty, "OVERFLOW");
+	}
+	vm_free(&vm);
+}
+
+static void test_unplug_full(const char *mode)
+{
+	struct migration m;
+
+	start_unpluggable(mode);
+	migrate_well(&m, unplug_when_full);
+	marked_again(true);
+	check(vm.all_dirty == 1, "%llu of 1 OVERFLOW noticed", vm.all_dirty);
+	vm_free(&vm);
+}
+
 /* -- A device writes when the rings are full */
 
 static int fill_and_write(struct migration *m, void *arg)
@@ -700,6 +871,16 @@ static const struct test tests[] = {
 	{ "told_in_time", test_told_in_time, "last-used" },
 	{ "told_in_time", test_told_in_time, "last-used+nostop" },
 	{ "told_in_time", test_told_in_time, "last-used+nostop+2" },
+	{ "unplug", test_unplug, "bitmap" },
+	{ "unplug", test_unplug, "per-vcpu" },
+	{ "unplug", test_unplug, "last-used" },
+	{ "unplug", test_unplug, "round-robin" },
+	{ "unplug", test_unplug, "last-used+nostop" },
+	{ "unplug", test_unplug, "lru+nostop+2" },
+	{ "unplug_full", test_unplug_full, "last-used" },
+	{ "replug", test_replug, "per-vcpu" },
+	{ "replug", test_replug, "round-robin" },
+	{ "replug", test_replug, "mru+nostop" },
 	{ "device", test_device, "last-used" },
 	{ "device", test_device, "round-robin+nostop" },
 	{ }

@@ -114,7 +114,7 @@ static void vcpu_rest(struct vm_vcpu *v)
 	until.tv_nsec = ns % 1000000000;
 
 	pthread_mutex_lock(&vm->lock);
-	while (!vm->pause && !vm->quit &&
+	while (!vm->pause && !v->unplugged && !vm->quit &&
 	       pthread_cond_timedwait(&vm->changed, &vm->lock, &until) != ETIMEDOUT)
 		;
 	pthread_mutex_unlock(&vm->lock);
@@ -140,22 +140,27 @@ static void vcpu_ring_full(struct vm_vcpu *v)
 	v->still_ns += now_ns() - start;
 }
 
-/* Wait while the VM is paused.  False: the thread is to end. */
+static bool vcpu_is_held(const struct vm_vcpu *v)
+{
+	return (v->vm->pause || v->unplugged) && !v->vm->quit;
+}
+
+/* Wait while the VM is paused, or the vCPU unplugged.  False: the thread is to end. */
 static bool vcpu_may_run(struct vm_vcpu *v)
 {
 	struct vm *vm = v->vm;
 	bool quit;
 
 	pthread_mutex_lock(&vm->lock);
-	if (vm->pause) {
+	if (vcpu_is_held(v)) {
 		v->paused = true;
 		pthread_cond_broadcast(&vm->changed);
-		while (vm->pause && !vm->quit)
+		while (vcpu_is_held(v))
 			pthread_cond_wait(&vm->changed, &vm->lock);
 		v->paused = false;
 		v->first_run_ns = now_ns();
 	}
-	/* vm_pause() sets it under the lock, so none is missed. */
+	/* Who holds a vCPU sets it under the lock, so none is missed. */
 	v->run->immediate_exit = 0;
 	quit = vm->quit;
 	pthread_mutex_unlock(&vm->lock);
@@ -291,15 +296,19 @@ static bool all_paused(const struct vm *vm)
 	return !vm->device_started || vm->device_paused;
 }
 
+static void kick_vcpu(struct vm_vcpu *v)
+{
+	v->run->immediate_exit = 1;
+	if (v->started)
+		pthread_kill(v->thread, SIGUSR1);
+}
+
 static void kick_all(struct vm *vm)
 {
 	unsigned int i;
 
-	for (i = 0; i < vm->nr_vcpus; i++) {
-		vm->vcpus[i].run->immediate_exit = 1;
-		if (vm->vcpus[i].started)
-			pthread_kill(vm->vcpus[i].thread, SIGUSR1);
-	}
+	for (i = 0; i < vm->nr_vcpus; i++)
+		kick_vcpu(&vm->vcpus[i]);
 	pthread_cond_broadcast(&vm->changed);
 }
 
@@ -311,6 +320,38 @@ void vm_pause(struct vm *vm)
 	while (!all_paused(vm))
 		pthread_cond_wait(&vm->changed, &vm->lock);
 	pthread_mutex_unlock(&vm->lock);
+}
+
+int vm_unplug(struct vm *vm, unsigned int vcpu)
+{
+	struct vm_vcpu *v = &vm->vcpus[vcpu];
+	int err;
+
+	pthread_mutex_lock(&vm->lock);
+	v->unplugged = true;
+	kick_vcpu(v);
+	pthread_cond_broadcast(&vm->changed);
+	while (v->started && !v->paused)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+
+	err = harvest_unplug(&vm->harvest, vcpu);
+	return err ? fail(NULL, "can't unmap the ring of vCPU %u: %s", vcpu,
+			  strerror(-err)) : 0;
+}
+
+int vm_plug(struct vm *vm, unsigned int vcpu)
+{
+	int err = harvest_plug(&vm->harvest, vcpu, vm->vcpus[vcpu].fd);
+
+	if (err)
+		return fail(NULL, "can't map the ring of vCPU %u again: %s", vcpu,
+			    strerror(-err));
+	pthread_mutex_lock(&vm->lock);
+	vm->vcpus[vcpu].unplugged = false;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
 }
 
 void vm_expired(struct vm *vm)

@@ -60,6 +60,7 @@ struct vm_vcpu {
 	pthread_t thread;
 	bool started;
 	bool paused;
+	bool unplugged;			/* stands still until vm_plug() */
 	__u64 first_run_ns;		/* since vm_resume() */
 
 	__u64 full_exits;		/* KVM_EXIT_DIRTY_RING_FULL */
@@ -83,7 +84,7 @@ struct vm {
 	bool device_paused;
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed;		/* of all below, and of ..paused */
+	pthread_cond_t changed;		/* of all below, ..paused and unplugged */
 	bool pause;
 	bool quit;
 	bool expired;			/* see vm_expired() */
@@ -132,6 +133,12 @@ int vm_create(struct vm *vm, const struct vm_config *config, bool load);
 int vm_start(struct vm *vm);		/* the threads, paused */
 void vm_resume(struct vm *vm);
 void vm_pause(struct vm *vm);		/* all vCPUs and the device stand still */
+/*
+ * Unplug a vCPU, as far as KVM is concerned: its thread stands still, its ring
+ * is unmapped, its fd is kept.  The others may run.
+ */
+int vm_unplug(struct vm *vm, unsigned int vcpu);
+int vm_plug(struct vm *vm, unsigned int vcpu);
 int vm_save(struct vm *vm, unsigned int vcpu, struct vm_vcpu_state *state);
 int vm_load(struct vm *vm, unsigned int vcpu, const struct vm_vcpu_state *state);
 void vm_free(struct vm *vm);
