@@ -4,11 +4,13 @@
 The guest's memory is a file on tmpfs that QEMU maps shared.  So it can be read
 and compared without QEMU's help, and nothing here disturbs the vCPUs.
 """
+import contextlib
 import json
 import mmap
 import os
 import re
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -23,6 +25,7 @@ PARAMS = 0x20000
 CHECK = PARAMS + 24
 VCPU = PARAMS + 64
 VCPU_SIZE = 128
+VCPU_SET = 32
 # Where a vCPU is once it runs; guest/boot.ld sees to it
 WORKER = range(0x100800, 0x101000)
 WORKLOADS = {"idle": 0, "uniform": 1, "skewed": 2, "bursty": 3}
@@ -31,13 +34,19 @@ NOT_STARTED, FILLING, RUNNING, CHECKING, STOPPED = range(5)
 # A page that nobody uses, below the parameters
 UNUSED = 0x18
 
+# Where a guest with ACPI ejects CPUs: docs/specs/acpi_cpu_hotplug.rst of QEMU
+CPU_SELECTOR = 0xaf00
+CPU_FLAGS = 0xaf04
+CPU_EJECT = 8
+
 
 class Failure(Exception):
     """Something of what is tested is wrong."""
 
 
 class EmulatorFault(Exception):
-    """The emulated CPU broke the guest: nobody's fault here, to be repeated."""
+    """The emulated CPU broke the guest, or QEMU itself: nobody's fault here, to be
+    repeated."""
 
 
 class Hung(Exception):
@@ -69,6 +78,8 @@ class Guest:
         self.rate = rate
         self.memory = memory
         self.seed = seed
+        # vCPUs that do nothing: unplugged, or not started again since
+        self.idle = set()
 
     def line(self):
         return (f"vcpus={self.vcpus} memory={self.memory} "
@@ -80,8 +91,8 @@ class Machine:
     """A QEMU process."""
     number = 0
 
-    def __init__(self, guest, ring=0, incoming=None):
-        """RING entries a ring, or the bitmap."""
+    def __init__(self, guest, ring=0, incoming=None, cpus=None):
+        """RING entries a ring, or the bitmap; CPUS of the guest's vCPUs are there."""
         Machine.number += 1
         self.name = f"qemu{Machine.number}"
         self.guest = guest
@@ -97,7 +108,8 @@ class Machine:
         # No SMM: QEMU's own emulation of SVM, below, cannot do it
         self.command = [
             QEMU, "-nodefaults", "-no-user-config", "-display", "none",
-            "-accel", accel, "-cpu", "host", "-smp", str(guest.vcpus),
+            "-accel", accel, "-cpu", "host",
+            "-smp", f"{cpus or guest.vcpus},maxcpus={guest.vcpus}",
             "-machine", "pc,smm=off,vmport=off,memory-backend=ram",
             "-object", f"memory-backend-file,id=ram,size={guest.memory}M,"
                        f"mem-path={self.ram_path},share=on",
@@ -248,7 +260,8 @@ class Machine:
             raise Failure(f"{what}; {e}") from None
         what += f", vCPUs at {' '.join(at)}"
         self.tell_state()
-        if any(int(a, 16) not in WORKER for a in at):
+        if any(int(a, 16) not in WORKER for i, a in enumerate(at)
+               if i not in self.guest.idle):
             raise EmulatorFault(what)
         raise Failure(what)
 
@@ -278,6 +291,9 @@ class Machine:
             at += VCPU_SIZE
         return out
 
+    def working(self):
+        return [v for i, v in enumerate(self.vcpus()) if i not in self.guest.idle]
+
     def stamps(self):
         return sum(v.stamps for v in self.vcpus())
 
@@ -296,18 +312,64 @@ class Machine:
 
     def goes_on(self):
         """Each vCPU stamps again."""
-        before = [v.stamps for v in self.vcpus()]
+        before = [v.stamps for v in self.working()]
         self.wait("each vCPU goes on",
-                  lambda: all(v.stamps != b for v, b in zip(self.vcpus(), before)))
+                  lambda: all(v.stamps != b for v, b in zip(self.working(), before)))
 
     def self_check(self):
         """Have the guest check all of its pages; returns how many are wrong."""
         asked = struct.unpack("<I", self.memory[CHECK:CHECK + 4])[0] + 1
-        before = sum(v.bad for v in self.vcpus())
+        before = sum(v.bad for v in self.working())
         self.memory[CHECK:CHECK + 4] = struct.pack("<I", asked)
         self.wait("the guest checks its memory",
-                  lambda: all(v.checked == asked for v in self.vcpus()))
-        return sum(v.bad for v in self.vcpus()) - before
+                  lambda: all(v.checked == asked for v in self.working()))
+        return sum(v.bad for v in self.working()) - before
+
+    @contextlib.contextmanager
+    def calm(self, rate):
+        """For a while the guest makes no more than RATE stamps per second, and into
+        any of its pages: most were not written since they were filled.  vCPUs write
+        the parameters' page all the time, so KVM need not be told."""
+        ats = [VCPU + i * VCPU_SIZE for i in range(self.guest.vcpus)]
+        before = [self.memory[at:at + VCPU_SET] for at in ats]
+        turns = 1 << 17
+        while turns == 1 << 17 or self.rate(0.3) > rate:
+            turns *= 2
+            for at in ats:
+                words = list(struct.unpack("<8I", self.memory[at:at + VCPU_SET]))
+                words[2], words[5] = words[1], turns
+                self.memory[at:at + VCPU_SET] = struct.pack("<8I", *words)
+        yield
+        for at, words in zip(ats, before):
+            self.memory[at:at + VCPU_SET] = words
+
+    # -- vCPUs that come and go
+    def cpus(self):
+        return len(self.qmp("query-cpus-fast"))
+
+    def unplug(self, cpu):
+        """What device_del asks of a guest.  Ours has no ACPI, so the ports are
+        written for it; the first write leaves the interface that is older."""
+        cpus = self.cpus()
+        try:
+            for write in (f"/b {CPU_SELECTOR} 0", f"/w {CPU_SELECTOR} {cpu}",
+                          f"/b {CPU_FLAGS} {CPU_EJECT}"):
+                self.human(f"o {write}")
+        except Failure as e:
+            # QEMU 7.2 unmaps the ring while others can still see the vCPU.  Its
+            # thread that looks into the rings once a second can come in between,
+            # the sooner the slower the CPU is.
+            if self.process.poll() == -signal.SIGSEGV:
+                raise EmulatorFault(f"{e}, while it unplugged a vCPU") from None
+            raise
+        self.guest.idle.add(cpu)
+        if self.cpus() != cpus - 1:
+            raise Failure(f"{self.name}: vCPU {cpu} of {cpus} was not unplugged")
+
+    def plug(self, cpu):
+        """The guest does not start it."""
+        slots = [s for s in self.qmp("query-hotpluggable-cpus") if "qom-path" not in s]
+        self.qmp("device_add", driver=slots[0]["type"], id=f"cpu{cpu}", **slots[0]["props"])
 
     def rate(self, seconds):
         """Stamps per second, all vCPUs together."""

@@ -58,15 +58,19 @@ class Exits:
         return count
 
 
-def receiver(source):
+def receiver(source, cpus=None):
     """A QEMU that waits for what SOURCE sends."""
     return Machine(source.guest, source.ring,
-                   incoming=f"/tmp/incoming{Machine.number + 1}")
+                   incoming=f"/tmp/incoming{Machine.number + 1}", cpus=cpus)
+
+
+def limit(source, bandwidth=BANDWIDTH, downtime=DOWNTIME_MS):
+    source.qmp("migrate-set-parameters",
+               **{"max-bandwidth": bandwidth, "downtime-limit": downtime})
 
 
 def begin(source, target, bandwidth=BANDWIDTH, downtime=DOWNTIME_MS):
-    source.qmp("migrate-set-parameters",
-               **{"max-bandwidth": bandwidth, "downtime-limit": downtime})
+    limit(source, bandwidth, downtime)
     source.expect_stop = True
     source.poll(0)
     source.events.clear()
@@ -83,20 +87,22 @@ def status(source, *wanted):
 
 def migrate(source, target, meddle=None):
     """One live migration; returns its figures.  The guest is left stopped on
-    both sides.  MEDDLE() is called once, after the first pass."""
+    both sides.  MEDDLE() is called once, after the first pass, and before the end
+    as long as the guest writes."""
     exits = Exits(source.guest.vcpus)
     pool = source.pool_stats()
     stamps, start = source.stamps(), time.time()
-    begin(source, target)
+    begin(source, target, downtime=1 if meddle else DOWNTIME_MS)
 
     ends = ("completed", "failed", "cancelled")
     if meddle:
         source.wait("the first pass", lambda: source.event("MIGRATION_PASS", **{"pass": 2})
                     or status(source, *ends), LIMIT)
         meddle()
+        limit(source)
     ended = source.wait("the migration ends", lambda: status(source, *ends), PATIENCE, False)
     if not ended:
-        source.qmp("migrate-set-parameters", **{"downtime-limit": LIMIT * 1000})
+        limit(source, downtime=LIMIT * 1000)
         ended = source.wait("the migration ends", lambda: status(source, *ends), LIMIT)
     if ended != "completed":
         raise Failure(f"the migration {ended}: "
