@@ -62,6 +62,7 @@ static const uint32_t slot_pages[NR_SLOTS] = { 2051, 515, 131 };
 #define PARAM(name)	"/sys/module/kvm/parameters/" name
 #define PARAM_POOL	PARAM("dirty_ring_pool")
 #define PARAM_POLICY	PARAM("dirty_ring_policy")
+#define PARAM_FEP	PARAM("force_emulation_prefix")
 #define PARAM_NX	PARAM("nx_huge_pages")
 #define PARAM_NX_RATIO	PARAM("nx_huge_pages_recovery_ratio")
 #define PARAM_NX_PERIOD	PARAM("nx_huge_pages_recovery_period_ms")
@@ -71,8 +72,8 @@ static struct {
 	bool exists;
 	char value[64];
 } params[] = {
-	{ PARAM_POOL }, { PARAM_POLICY }, { PARAM_NX }, { PARAM_NX_RATIO },
-	{ PARAM_NX_PERIOD },
+	{ PARAM_POOL }, { PARAM_POLICY }, { PARAM_FEP }, { PARAM_NX },
+	{ PARAM_NX_RATIO }, { PARAM_NX_PERIOD },
 };
 
 #define POOL_CAUSES	(KVM_DIRTY_RING_POOL_PARKED |		\
@@ -124,6 +125,8 @@ enum guest_op {
 	OP_SEQUENTIAL,	/* the same, one page after the other */
 	OP_IDLE,	/* dirty nothing until guest_stop, then sync */
 	OP_SYNC,	/* dirty nothing, sync at once */
+	OP_INS,		/* read STRING_BYTES from a port into a page, then sync */
+	OP_STOS,	/* write as many by an emulated instruction, then sync */
 	OP_OWN,		/* write own pages until guest_stop, then sync */
 	OP_NESTED,	/* the same, from a nested guest */
 };
@@ -133,6 +136,11 @@ static uint64_t guest_op[MAX_VCPUS];
 static uint64_t guest_writes;
 static uint64_t guest_written[MAX_VCPUS];
 static uint64_t guest_stop;
+
+/* As many iterations as one emulated instruction makes in one go. */
+#define STRING_BYTES	1024
+#define STRING_PAGE	7
+#define STRING_PORT	0x99
 
 static uint64_t page_gpa(uint64_t page)
 {
@@ -214,6 +222,25 @@ static void guest_nested(void)
 	guest_nested_runs++;
 }
 
+static void guest_ins(void)
+{
+	uint64_t to = page_gpa(STRING_PAGE) + 2 * STRING_BYTES - 1;
+	uint64_t n = STRING_BYTES;
+
+	/* Upwards, KVM writes all of it at once. */
+	__asm__ __volatile__("std; rep insb; cld" : "+D"(to), "+c"(n) :
+			     "d"(STRING_PORT) : "memory");
+}
+
+static void guest_stos(void)
+{
+	uint64_t to = page_gpa(STRING_PAGE) + STRING_BYTES;
+	uint64_t n = STRING_BYTES;
+
+	__asm__ __volatile__(KVM_FEP "rep stosb" : "+D"(to), "+c"(n) :
+			     "a"(0x5a) : "memory");
+}
+
 static void guest_code(uint64_t id, uint64_t seed)
 {
 	struct guest_random_state rng = new_guest_random_state(seed + id);
@@ -246,6 +273,11 @@ static void guest_code(uint64_t id, uint64_t seed)
 			WRITE_ONCE(*(uint64_t *)page_gpa(page), ++stamp);
 			WRITE_ONCE(guest_written[id], guest_written[id] + 1);
 		}
+
+		if (op == OP_INS)
+			guest_ins();
+		else if (op == OP_STOS)
+			guest_stos();
 
 		while (op >= OP_OWN && !READ_ONCE(guest_stop)) {
 			if (op == OP_NESTED)
@@ -293,14 +325,17 @@ struct env {
 	const char *where[MAX_VCPUS];
 	uint64_t parked[MAX_VCPUS];
 	uint64_t exhausted[MAX_VCPUS];
+	uint64_t overflown[MAX_VCPUS];
 
 	/* Protects the rest.  vCPUs at the gate wait for a reset. */
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	uint32_t resets;
 	uint64_t seen[NR_PAGES];
+	bool reported[NR_PAGES];
 	uint64_t harvested;
 	uint64_t reset;
+	uint64_t moved;		/* entries that left a ring unharvested */
 
 	struct kvm_dirty_ring_pool_state st;
 	struct kvm_dirty_ring_state rings[MAX_VCPUS];
@@ -333,13 +368,19 @@ static time_t now(void)
 	return ts.tv_sec;
 }
 
+static void __noreturn report_hang(int sig);
+
 #define wait_for(cond, what)						\
 do {									\
 	time_t __end = now() + WAIT_SECONDS;				\
 									\
 	while (!(cond)) {						\
-		TEST_ASSERT(now() < __end, "Waited %d s for: %s",	\
-			    WAIT_SECONDS, what);			\
+		if (now() >= __end) {					\
+			ksft_print_msg("Waited %d s for: %s\n",		\
+				       WAIT_SECONDS, what);		\
+			/* It may be the emulator's fault */		\
+			report_hang(0);					\
+		}							\
 		sched_yield();						\
 	}								\
 } while (0)
@@ -569,8 +610,10 @@ static void note_pages(struct env *e, struct pages *pages, uint32_t reset)
 	uint32_t i;
 
 	pthread_mutex_lock(&e->lock);
-	for (i = 0; i < pages->nr; i++)
+	for (i = 0; i < pages->nr; i++) {
 		e->seen[pages->page[i]] = page_stamp(e, pages->page[i]);
+		e->reported[pages->page[i]] = true;
+	}
 	e->harvested += pages->entries;
 	e->reset += reset;
 	pthread_mutex_unlock(&e->lock);
@@ -638,6 +681,15 @@ static void drain(struct env *e)
 		    "Status 0x%x with all rings drained", e->st.status);
 }
 
+/* Pages of the first slot that were marked, not written. */
+static void check_all_seen(struct env *e, uint32_t first, uint32_t nr)
+{
+	uint32_t page;
+
+	for (page = first; page < first + nr; page++)
+		TEST_ASSERT(e->reported[page], "Page %u was not reported", page);
+}
+
 static uint32_t count_lost(struct env *e)
 {
 	uint32_t page, lost = 0;
@@ -668,9 +720,9 @@ static void check(struct env *e)
 		    e->harvested, e->reset);
 	if (e->per_vcpu)
 		return;
-	TEST_ASSERT(e->st.pushed == e->harvested,
-		    "%llu entries were pushed, but %lu harvested",
-		    e->st.pushed, e->harvested);
+	TEST_ASSERT(e->st.pushed == e->harvested + e->moved,
+		    "%llu entries were pushed, but %lu harvested, %lu moved",
+		    e->st.pushed, e->harvested, e->moved);
 	TEST_ASSERT(!(e->st.status & KVM_DIRTY_RING_POOL_OVERFLOW) &&
 		    !e->st.overflows, "OVERFLOW with rings being drained");
 }
@@ -742,6 +794,8 @@ static uint32_t run_once(struct env *e, int i)
 		}
 		if (flags & KVM_DIRTY_RING_POOL_EXHAUSTED)
 			e->exhausted[i]++;
+		if (flags & KVM_DIRTY_RING_POOL_OVERFLOW)
+			e->overflown[i]++;
 		return flags;
 	}
 
@@ -858,8 +912,12 @@ static uint64_t wait_eventfd(int fd)
 	return dirty_pool_eventfd_read(fd);
 }
 
-/* Mark from the first page of the first slot on, until the pool is exhausted. */
-static uint32_t mark_all(struct env *e)
+/*
+ * Mark from the first page of the first slot on, until the pool is exhausted.
+ * With @gated, a vCPU may be waiting at the gate: then an entry of each ring is
+ * left for it.
+ */
+static uint32_t mark_room(struct env *e, bool gated)
 {
 	uint32_t want = capacity(e);
 	uint64_t marked;
@@ -870,9 +928,14 @@ static uint32_t mark_all(struct env *e)
 	TEST_ASSERT(ret == -1 && errno == EAGAIN,
 		    "KVM_MARK_DIRTY of %u pages returned %d, errno %d, with room for %u",
 		    want + 1, ret, errno, want);
-	TEST_ASSERT(marked == want, "%lu pages were marked in room for %u",
-		    marked, want);
+	TEST_ASSERT(marked == want || (gated && marked == want - e->st.nr_rings),
+		    "%lu pages were marked in room for %u", marked, want);
 	return marked;
+}
+
+static uint32_t mark_all(struct env *e)
+{
+	return mark_room(e, false);
 }
 
 /*
@@ -945,13 +1008,17 @@ static void test_park_exit(int unused)
 	uint32_t flags, ring, ring2, used;
 	struct env e = {};
 	bool pml;
+	int fd;
 
 	env_init(&e, 4, 0);
 	pml = has_pml(&e);
 	set_op(&e, 0, OP_SEQUENTIAL);
+	fd = vm_dirty_pool_eventfd(e.vm);
 
 	step("the first ring that is parked");
 	flags = run_to_full(&e, 0);
+	wait_eventfd(fd);
+	close(fd);
 	ring = e.vcpus[0]->run->dirty_ring_pool.ring;
 	TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_PARKED,
 		    "The first exit has flags 0x%x, not PARKED", flags);
@@ -1499,6 +1566,29 @@ static void test_mark_nostop(int unused)
 
 #define TESTMOD		"/sys/kernel/debug/kvm_dirty_pool_testmod"
 
+/* The module that marks from interrupts; loaded if it is not yet. */
+static int open_testmod(long *loaded, int *mod)
+{
+	int fd;
+
+	*loaded = -1;
+	*mod = open(opt.testmod, O_RDONLY | O_CLOEXEC);
+	if (*mod >= 0)
+		*loaded = syscall(SYS_finit_module, *mod, "", 0);
+	fd = open(TESTMOD, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		skip("no %s", opt.testmod);
+	return fd;
+}
+
+static void close_testmod(int fd, long loaded, int mod)
+{
+	close(fd);
+	if (!loaded)
+		syscall(SYS_delete_module, "dirty_pool_testmod", O_NONBLOCK);
+	close(mod);
+}
+
 struct irq_marker {
 	struct env *e;
 	int fd;
@@ -1550,16 +1640,10 @@ static void test_mark_irq(int nr_vcpus)
 	struct irq_marker m = {};
 	pthread_t thread, device;
 	struct env e = {};
-	long loaded = -1;
-	int fd;
+	long loaded;
+	int mod;
 
-	fd = open(opt.testmod, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		loaded = syscall(SYS_finit_module, fd, "", 0);
-	m.fd = open(TESTMOD, O_WRONLY | O_CLOEXEC);
-	if (m.fd < 0)
-		skip("no %s", opt.testmod);
-
+	m.fd = open_testmod(&loaded, &mod);
 	env_init(&e, nr_vcpus, 0);
 	vm_userspace_mem_region_add(e.vm, VM_MEM_SRC_ANONYMOUS,
 				    SLOT_GPA(NR_SLOTS), IRQ_SLOT, IRQ_PAGES,
@@ -1589,10 +1673,7 @@ static void test_mark_irq(int nr_vcpus)
 	if (nr_vcpus > 1)
 		check(&e);
 	env_free(&e);
-	close(m.fd);
-	if (!loaded)
-		syscall(SYS_delete_module, "dirty_pool_testmod", O_NONBLOCK);
-	close(fd);
+	close_testmod(m.fd, loaded, mod);
 }
 
 /*
@@ -1778,7 +1859,7 @@ static void resync(struct env *e)
 	for (i = 0; i < NR_PAGES; i++)
 		e->seen[i] = page_stamp(e, i);
 
-	marked = mark_all(e);
+	marked = mark_room(e, true);
 	for (r = 0, n = 0; r < e->nr_vcpus; r++) {
 		struct kvm_dirty_gfn *gfns = e->vcpus[r]->dirty_gfns;
 
@@ -1907,6 +1988,7 @@ static void test_errno_cap(int unused)
 {
 	const uint32_t pool = KVM_CAP_DIRTY_LOG_RING_POOL;
 	const uint32_t ring = KVM_CAP_DIRTY_LOG_RING_ACQ_REL;
+	const uint32_t init_set = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2;
 	uint64_t size = ring_entries * sizeof(struct kvm_dirty_gfn);
 	uint64_t max = dirty_pool_max_size();
 	struct kvm_vm *vm = vm_create_barebones();
@@ -1947,6 +2029,19 @@ static void test_errno_cap(int unused)
 	TEST_ASSERT(!enable_cap(vm, ring, 0, size, 0, 0, 0),
 		    "Can't enable the per-vCPU rings, errno %d", errno);
 	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
+	kvm_vm_free(vm);
+
+	step("with KVM_DIRTY_LOG_INITIALLY_SET");
+	vm = vm_create_barebones();
+	TEST_ASSERT(!enable_cap(vm, init_set, 0, 3, 0, 0, 0),
+		    "Can't have it without a pool, errno %d", errno);
+	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
+	TEST_ASSERT(!enable_cap(vm, init_set, 0, 1, 0, 0, 0) &&
+		    !enable_cap(vm, pool, 0, size, 0, 0, 0),
+		    "Can't have a pool without it, errno %d", errno);
+	expect_pool_error(vm, enable_cap(vm, init_set, 0, 3, 0, 0, 0), EINVAL);
+	TEST_ASSERT(!enable_cap(vm, init_set, 0, 0, 0, 0, 0),
+		    "Can't turn manual protection off, errno %d", errno);
 	kvm_vm_free(vm);
 
 	step("after a vCPU");
@@ -2030,6 +2125,7 @@ static void test_errno_ioctl(int unused)
 	close(closed);
 	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, fd, 1), EINVAL);
 	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, closed, 0), EBADF);
+	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, -2, 0), EBADF);
 	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, vm->fd, 0), EINVAL);
 	expect_pool_error(vm, ioctl(vm->fd, KVM_DIRTY_RING_POOL_EVENTFD, bad),
 			  EFAULT);
@@ -2263,8 +2359,14 @@ static void steal_time(uint64_t flags)
 		step("round %d: wait for steal time to park a ring", round);
 		wait_for(has_parked(&e, parks), shared->phase);
 		wait_eventfd(fd);
-		harvest_all(&e);
-		harvest_all(&e);
+		/*
+		 * A vCPU on its way out pushes to a ring that has just been
+		 * harvested: until no vCPU is kept at the gate for that.
+		 */
+		do {
+			harvest_all(&e);
+			get_state(&e);
+		} while (e.st.status & KVM_DIRTY_RING_POOL_PARKED);
 	}
 
 	step("stop");
@@ -2295,7 +2397,7 @@ static bool set_wall_clock(struct env *e)
 
 static void test_overflow(int unused)
 {
-	struct kvm_dirty_ring_pool_state st;
+	struct kvm_dirty_ring_pool_state st, *ro;
 	uint32_t i, flags, used = 0;
 	struct env e = {};
 	int fd;
@@ -2339,6 +2441,19 @@ static void test_overflow(int unused)
 		    "Flags 0x%x of a later exit", flags);
 	drain(&e);
 
+	step("a call that fails does not clear it");
+	expect_error(__vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW,
+					   &st, (void *)-1ul, 1), EFAULT);
+	ro = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ro->flags = KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW;
+	mprotect(ro, PAGE_SIZE, PROT_READ);
+	expect_error(__vm_ioctl(e.vm, KVM_GET_DIRTY_RING_POOL_STATE, ro), EFAULT);
+	munmap(ro, PAGE_SIZE);
+	get_state(&e);
+	TEST_ASSERT(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW,
+		    "A failed call cleared OVERFLOW");
+
 	step("clear");
 	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &st, NULL, 0);
 	TEST_ASSERT(st.status == KVM_DIRTY_RING_POOL_OVERFLOW,
@@ -2359,6 +2474,867 @@ static void test_overflow(int unused)
 	TEST_ASSERT(!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
 		    "OVERFLOW is set again");
 	close(fd);
+	env_free(&e);
+}
+
+/* As many marks as it takes; returns how many were lost. */
+static uint64_t overflow(struct env *e)
+{
+	uint32_t i;
+
+	get_state(e);
+	for (i = 0; !(e->st.status & KVM_DIRTY_RING_POOL_OVERFLOW); i++) {
+		TEST_ASSERT(i < e->nr_vcpus * ring_entries, "No OVERFLOW");
+		TEST_ASSERT(set_wall_clock(e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+		get_state(e);
+	}
+	return e->st.overflows;
+}
+
+/*
+ * However soon all is drained: a newly set OVERFLOW makes one vCPU exit, which
+ * may be any, and signals the eventfd once.
+ */
+static void test_overflow_noticed(int unused)
+{
+	struct kvm_dirty_ring_pool_state st;
+	uint32_t i, n, flags;
+	struct env e = {};
+	int fd, round;
+
+	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
+		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	env_init(&e, 3, 0);
+	for (i = 0; i < 3; i++)
+		set_op(&e, i, OP_SYNC);
+
+	for (round = 0; round < 2; round++) {
+		step("round %d: OVERFLOW", round);
+		fd = vm_dirty_pool_eventfd(e.vm);
+		mark_all(&e);
+		/* Those who park rings have told so before anything is lost. */
+		wait_eventfd(fd);
+		for (i = 0; i < 3; i++)
+			run_once(&e, i);
+		while (dirty_pool_eventfd_read(fd))
+			usleep(10000);
+		overflow(&e);
+		TEST_ASSERT(wait_eventfd(fd) == 1, "Signalled more than once");
+		TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+		usleep(10000);
+		TEST_ASSERT(!dirty_pool_eventfd_read(fd),
+			    "Signalled for a mark lost under OVERFLOW");
+		close(fd);
+
+		step("round %d: drained before anyone looks", round);
+		drain(&e);
+		/* Not the one that lost the mark: it may never run again. */
+		for (i = 1, n = 0; i <= 6; i++) {
+			flags = run_once(&e, i % 3);
+			TEST_ASSERT(!flags || flags == KVM_DIRTY_RING_POOL_OVERFLOW,
+				    "vCPU %d exits with flags 0x%x", i % 3, flags);
+			TEST_ASSERT(!flags == (i > 1), "vCPU %d: flags 0x%x in run %d",
+				    i % 3, flags, i);
+		}
+
+		step("round %d: cleared before anyone looks", round);
+		vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &st,
+				    NULL, 0);
+		mark_all(&e);
+		overflow(&e);
+		drain(&e);
+		vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &st,
+				    NULL, 0);
+		for (i = 0; i < 3; i++) {
+			flags = run_once(&e, i);
+			TEST_ASSERT(!flags, "vCPU %d exits with flags 0x%x", i, flags);
+		}
+	}
+	env_free(&e);
+}
+
+/* A mark that no vCPU made, and is lost, makes a vCPU in the guest exit. */
+static void test_overflow_no_vcpu(int unused)
+{
+	struct env e = {};
+	uint32_t used;
+	int i;
+
+	env_init(&e, 2, KVM_DIRTY_RING_POOL_NOSTOP);
+	if (has_pml(&e))
+		skip("a reserve holds a ring");
+	for (i = 0; i < 2; i++)
+		set_op(&e, i, OP_IDLE);
+	mark_all(&e);
+	start_vcpus(&e);
+
+	step("unmap a ring with all others full");
+	used = e.rings[1].soft_limit;
+	TEST_ASSERT(!munmap(e.vcpus[1]->dirty_gfns,
+			    ring_entries * sizeof(struct kvm_dirty_gfn)),
+		    "munmap(): %s", strerror(errno));
+	get_state(&e);
+	TEST_ASSERT(e.st.overflows == used - (ring_entries - used) &&
+		    (e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
+		    "%llu entries of %u lost in a reserve of %u, status 0x%x",
+		    e.st.overflows, used, ring_entries - used, e.st.status);
+	wait_for(READ_ONCE(e.overflown[0]) + READ_ONCE(e.overflown[1]),
+		 "a vCPU to exit with OVERFLOW");
+	set_stop(&e, 1);
+	wake_vcpus(&e);
+	join_vcpus(&e);
+	TEST_ASSERT(e.overflown[0] + e.overflown[1] == 1,
+		    "%lu exits for one OVERFLOW", e.overflown[0] + e.overflown[1]);
+	env_free(&e);
+}
+
+/* What is lost before there is a vCPU is reported by the first one. */
+static void test_overflow_early(int unused)
+{
+	struct env e = {};
+	uint32_t flags;
+	long loaded;
+	char line[80];
+	int mod, fd;
+
+	fd = open_testmod(&loaded, &mod);
+	env_init(&e, 0, 0);
+	snprintf(line, sizeof(line), "%d 0x%lx 1 1", e.vm->fd, SLOT_GPA(0) / PAGE_SIZE);
+	TEST_ASSERT(write(fd, line, strlen(line)) == strlen(line),
+		    "write(\"%s\"): %s", line, strerror(errno));
+	get_state(&e);
+	TEST_ASSERT(e.st.overflows == 1 && e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW,
+		    "%llu marks of a VM without rings were lost, status 0x%x",
+		    e.st.overflows, e.st.status);
+	env_add_vcpu(&e);
+	set_op(&e, 0, OP_SYNC);
+	flags = run_once(&e, 0);
+	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_OVERFLOW, "Flags 0x%x", flags);
+	flags = run_once(&e, 0);
+	TEST_ASSERT(!flags, "Flags 0x%x once more", flags);
+	env_free(&e);
+	close_testmod(fd, loaded, mod);
+}
+
+/* With all rings parked: to KVM_RUN and back with what the guest asks for. */
+static uint32_t run_string(struct env *e)
+{
+	struct kvm_vcpu *vcpu = e->vcpus[0];
+	uint32_t flags;
+
+	flags = run_once(e, 0);
+	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_PARKED, "Flags 0x%x", flags);
+	if (READ_ONCE(*(uint64_t *)addr_gva2hva(e->vm, (vm_vaddr_t)guest_op)) == OP_INS) {
+		_vcpu_run(vcpu);
+		TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO &&
+			    vcpu->run->io.port == STRING_PORT &&
+			    vcpu->run->io.count == STRING_BYTES,
+			    "Exit %s", exit_reason_str(vcpu->run->exit_reason));
+		memset((void *)vcpu->run + vcpu->run->io.data_offset, 0x5a,
+		       STRING_BYTES);
+	}
+	return run_once(e, 0);
+}
+
+static void check_string(struct env *e)
+{
+	uint8_t *page = (void *)page_hva(e, STRING_PAGE);
+	uint32_t i;
+
+	for (i = 0; i < PAGE_SIZE; i++)
+		TEST_ASSERT(page[i] == (i / STRING_BYTES == 1 ? 0x5a : 0),
+			    "Byte %u is 0x%x", i, page[i]);
+}
+
+/*
+ * What a device has given to an instruction has to be written: more marks than
+ * the reserves hold.  That is noticed.
+ */
+static void test_overflow_string(int unused)
+{
+	struct env e = {};
+	uint32_t flags;
+
+	env_init(&e, 2, 0);
+	if (has_pml(&e))
+		skip("the reserves hold all of it");
+	set_op(&e, 0, OP_INS);
+	mark_all(&e);
+	flags = run_string(&e);
+	get_state(&e);
+	TEST_ASSERT(e.st.overflows == STRING_BYTES - 2 * (ring_entries -
+							  e.rings[0].soft_limit),
+		    "%llu marks lost of %u, with reserves of %u", e.st.overflows,
+		    STRING_BYTES, ring_entries - e.rings[0].soft_limit);
+	TEST_ASSERT(flags == (KVM_DIRTY_RING_POOL_EXHAUSTED |
+			      KVM_DIRTY_RING_POOL_OVERFLOW),
+		    "Flags 0x%x after an OVERFLOW", flags);
+	check_string(&e);
+	env_free(&e);
+}
+
+/* An instruction that can stop does so, and goes on when the rings are drained. */
+static void test_string_stops(int unused)
+{
+	uint32_t flags, exits = 0;
+	struct env e = {};
+
+	if (write_param(PARAM_FEP, "1"))
+		skip("%s is not writable", PARAM_FEP);
+	env_init(&e, 2, 0);
+	set_op(&e, 0, OP_STOS);
+	mark_all(&e);
+	for (flags = run_string(&e); flags; flags = run_once(&e, 0)) {
+		if (!(flags & KVM_DIRTY_RING_POOL_EXHAUSTED))
+			continue;
+		exits++;
+		drain(&e);
+	}
+	get_state(&e);
+	TEST_ASSERT(exits && !e.st.overflows, "%u exits, %llu marks lost of %u",
+		    exits, e.st.overflows, STRING_BYTES);
+	check_string(&e);
+	env_fini(&e);
+}
+
+/* The same for what userspace asks to be mapped, if that marks pages. */
+static void test_prefault_stops(int unused)
+{
+	struct kvm_pre_fault_memory range = {
+		.gpa = SLOT_GPA(0), .size = slot_pages[0] * PAGE_SIZE,
+	};
+	uint32_t page, stops = 0;
+	struct env e = {};
+	int ret;
+
+	if (!kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY))
+		skip("no KVM_PRE_FAULT_MEMORY");
+	env_init(&e, 2, 0);
+	set_op(&e, 0, OP_SYNC);
+	/* What is there, and can be written, is mapped writable, and marked. */
+	for (page = 0; page < slot_pages[0]; page++)
+		WRITE_ONCE(*page_hva(&e, page), 0);
+	while (range.size) {
+		uint64_t size = range.size;
+
+		ret = __vcpu_ioctl(e.vcpus[0], KVM_PRE_FAULT_MEMORY, &range);
+		TEST_ASSERT(ret ? errno == EAGAIN && range.size == size :
+				  range.size < size,
+			    "Returned %d, errno %d, %llu bytes of %lu are left", ret,
+			    errno, range.size, size);
+		if (ret) {
+			stops++;
+			expect_gated(&e, 0, "after it used the reserve");
+			drain(&e);
+		}
+	}
+	get_state(&e);
+	ksft_print_msg("stopped %u times, %llu pages marked\n", stops, e.st.pushed);
+	TEST_ASSERT(!e.st.overflows && e.st.pushed == slot_pages[0] && stops,
+		    "%llu marks lost of %llu, stopped %u times", e.st.overflows,
+		    e.st.pushed + e.st.overflows, stops);
+	env_fini(&e);
+}
+
+/*
+ * Tests: a vCPU is unplugged
+ *
+ * A VMM that unplugs a vCPU unmaps its ring, and harvests it no more.
+ */
+
+static void unmap_ring(struct env *e, int i)
+{
+	TEST_ASSERT(!munmap(e->vcpus[i]->dirty_gfns,
+			    ring_entries * sizeof(struct kvm_dirty_gfn)),
+		    "munmap(): %s", strerror(errno));
+	e->vcpus[i]->dirty_gfns = NULL;
+	e->vcpus[i]->dirty_gfns_count = 0;
+}
+
+static void map_ring(struct env *e, int i)
+{
+	e->vcpus[i]->fetch_index = 0;
+	vcpu_map_dirty_ring(e->vcpus[i]);
+}
+
+/* Without the rings that are not mapped. */
+static uint32_t harvest_mapped(struct env *e)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < e->nr_vcpus; i++)
+		n += e->vcpus[i]->dirty_gfns ? harvest(e, i, UINT_MAX) : 0;
+	note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
+	return n;
+}
+
+static void test_unplug(int unused)
+{
+	uint32_t i, n, used, soft, page = 0;
+	struct env e = {};
+
+	env_init(&e, 3, 0);
+	soft = soft_limit(&e);
+
+	step("a ring with harvested and other entries");
+	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft, NULL) == 2 * soft,
+		    "Can't mark %u pages", 2 * soft);
+	get_state(&e);
+	for (i = 0; i < 3 && e.rings[i].used < 2; i++)
+		;
+	used = e.rings[i].used;
+	n = harvest(&e, i, used / 2);
+	unmap_ring(&e, i);
+	e.moved += used - n;
+	e.reset += n;
+	note_pages(&e, &e.pages, 0);
+	get_state(&e);
+	TEST_ASSERT(e.rings[i].state == KVM_DIRTY_RING_DETACHED &&
+		    !e.rings[i].used && !e.st.overflows,
+		    "Ring %u has state 0x%x, %u entries; %llu overflows", i,
+		    e.rings[i].state, e.rings[i].used, e.st.overflows);
+	while (harvest_mapped(&e))
+		;
+	check_all_seen(&e, 0, 2 * soft);
+
+	step("it is not used");
+	n = e.rings[i].claims;
+	while (__vm_mark_dirty(e.vm, FIRST_SLOT, page++, 1, NULL) == 1)
+		;
+	get_state(&e);
+	TEST_ASSERT(e.rings[i].claims == n && !e.rings[i].used &&
+		    (e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED) &&
+		    page - 1 == 2 * soft,
+		    "%u pages were marked with one of 3 rings unmapped, %u claims of it",
+		    page - 1, (uint32_t)e.rings[i].claims - n);
+	vm_reset_dirty_ring(e.vm, i);
+
+	step("mapped again");
+	map_ring(&e, i);
+	get_state(&e);
+	TEST_ASSERT(!e.rings[i].state && !e.rings[i].used,
+		    "Ring %u has state 0x%x, %u entries", i, e.rings[i].state,
+		    e.rings[i].used);
+	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, soft, NULL) == soft,
+		    "Can't mark %u pages", soft);
+	TEST_ASSERT(harvest(&e, i, UINT_MAX) == soft,
+		    "Not all of %u entries are in ring %u from its first on", soft, i);
+	note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+	drain(&e);
+
+	step("vCPUs run");
+	run_round(&e, 500);
+	env_fini(&e);
+}
+
+/* Marks are lost where there is no room, and the gate does not wait for them. */
+static void test_unplug_full(int unused)
+{
+	uint32_t i, flags, rsvd, soft;
+	struct env e = {};
+	uint64_t lost;
+
+	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
+		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	env_init(&e, 3, 0);
+	for (i = 0; i < 3; i++)
+		set_op(&e, i, OP_SYNC);
+	soft = soft_limit(&e);
+	rsvd = ring_entries - soft;
+
+	step("unmap a full ring beside full ones");
+	mark_all(&e);
+	unmap_ring(&e, 2);
+	get_state(&e);
+	TEST_ASSERT(e.st.overflows == soft - min(soft, 2 * rsvd) &&
+		    e.rings[0].used + e.rings[1].used == 2 * soft +
+							 min(soft, 2 * rsvd),
+		    "%llu entries lost of %u, room for %u", e.st.overflows, soft,
+		    2 * rsvd);
+	while (harvest_mapped(&e))
+		;
+	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &e.st, NULL, 0);
+	map_ring(&e, 2);
+
+	step("unmap a ring with reserve entries");
+	mark_all(&e);
+	for (i = 0; i < 3; i++)
+		run_once(&e, i);
+	TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+	get_state(&e);
+	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_RESERVE) == 1,
+		    "%u rings have reserve entries",
+		    rings_in_state(&e, KVM_DIRTY_RING_RESERVE));
+	for (i = 0; !(e.rings[i].state & KVM_DIRTY_RING_RESERVE); i++)
+		;
+	expect_gated(&e, 0, "with a reserve entry");
+	for (flags = 0; flags < 3; flags++) {
+		if (flags != i)
+			drain_ring(&e, flags);
+	}
+	expect_gated(&e, 0, "with a reserve entry");
+	unmap_ring(&e, i);
+	flags = run_once(&e, 0);
+	TEST_ASSERT(!flags, "The gate is shut for a ring that is gone, flags 0x%x",
+		    flags);
+	while (harvest_mapped(&e))
+		;
+
+	step("unmap all of them");
+	for (i = 0; i < 3; i++) {
+		if (e.vcpus[i]->dirty_gfns)
+			unmap_ring(&e, i);
+	}
+	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 1, NULL) == -1 &&
+		    errno == EAGAIN, "A mark without rings: errno %d", errno);
+	get_state(&e);
+	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_DETACHED) == 3 &&
+		    (e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED),
+		    "Status 0x%x without rings", e.st.status);
+	TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+	get_state(&e);
+	TEST_ASSERT(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW,
+		    "A mark without rings was lost in silence");
+	flags = run_once(&e, 0);
+	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_OVERFLOW, "Flags 0x%x without rings",
+		    flags);
+	for (i = 0; i < 3; i++) {
+		flags = run_once(&e, i);
+		TEST_ASSERT(!flags, "vCPU %u is kept out without rings, flags 0x%x",
+			    i, flags);
+	}
+	for (i = 0; i < 3; i++)
+		map_ring(&e, i);
+	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &e.st, NULL, 0);
+	flags = run_once(&e, 0);
+	TEST_ASSERT(!flags, "Flags 0x%x with all rings mapped again", flags);
+	mark_all(&e);
+
+	step("unmap rings with entries of slots that are not logged any more");
+	for (i = 0; i < NR_SLOTS; i++)
+		vm_mem_region_set_flags(e.vm, FIRST_SLOT + i, 0);
+	get_state(&e);
+	lost = e.st.overflows;
+	for (i = 0; i < 3; i++)
+		unmap_ring(&e, i);
+	get_state(&e);
+	TEST_ASSERT(e.st.overflows == lost && !(e.st.status &
+						KVM_DIRTY_RING_POOL_OVERFLOW),
+		    "%llu entries that nobody wants were lost", e.st.overflows - lost);
+	env_free(&e);
+}
+
+static void expect_attached(struct env *e, int i, bool attached, const char *when)
+{
+	get_state(e);
+	TEST_ASSERT(!(e->rings[i].state & KVM_DIRTY_RING_DETACHED) == attached,
+		    "Ring %d has state 0x%x %s", i, e->rings[i].state, when);
+}
+
+/* Which mappings count. */
+static void test_unplug_mappings(int unused)
+{
+	uint32_t bytes = ring_entries * sizeof(struct kvm_dirty_gfn);
+	void *map, *second, *whole;
+	int fd, status, size;
+	struct env e = {};
+	pid_t pid;
+
+	/* Two pages at least, to be split. */
+	env_init_entries(&e, 2, 0, max(2 * ring_entries,
+				       2 * (uint32_t)getpagesize() / 16));
+	bytes = e.vm->dirty_ring_size;
+	fd = e.vcpus[1]->fd;
+	map = e.vcpus[1]->dirty_gfns;
+	size = getpagesize();
+
+	step("parts");
+	TEST_ASSERT(munmap(map, size) && errno == EINVAL,
+		    "A part of a ring was unmapped, errno %d", errno);
+	TEST_ASSERT(mprotect(map, size, PROT_READ) && errno == EINVAL,
+		    "A part of a ring was protected, errno %d", errno);
+	TEST_ASSERT(mremap(map, bytes, bytes - size, 0) == MAP_FAILED,
+		    "A ring's mapping shrank");
+	TEST_ASSERT(mremap(map, bytes, bytes + size, MREMAP_MAYMOVE) == MAP_FAILED,
+		    "A ring's mapping grew");
+	expect_attached(&e, 1, true, "after calls that failed");
+
+	step("moved");
+	map = mremap(map, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+		     mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	TEST_ASSERT(map != MAP_FAILED, "mremap(): %s", strerror(errno));
+	e.vcpus[1]->dirty_gfns = map;
+	expect_attached(&e, 1, true, "when its mapping has moved");
+
+	step("two");
+	second = mmap(NULL, size, PROT_READ, MAP_SHARED, fd,
+		      size * KVM_DIRTY_LOG_PAGE_OFFSET);
+	TEST_ASSERT(second != MAP_FAILED, "mmap(): %s", strerror(errno));
+	munmap(second, size);
+	expect_attached(&e, 1, true, "when one of two mappings is gone");
+
+	step("with the rest of the vCPU");
+	whole = mmap(NULL, size * KVM_DIRTY_LOG_PAGE_OFFSET + bytes,
+		     PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	TEST_ASSERT(whole != MAP_FAILED, "mmap(): %s", strerror(errno));
+	munmap(map, bytes);
+	expect_attached(&e, 1, true, "when another one has all of it");
+	TEST_ASSERT(munmap(whole + size * KVM_DIRTY_LOG_PAGE_OFFSET, bytes) &&
+		    errno == EINVAL, "The ring's part was unmapped");
+	munmap(whole, size * KVM_DIRTY_LOG_PAGE_OFFSET + bytes);
+	expect_attached(&e, 1, false, "when all mappings are gone");
+
+	step("other mappings of the vCPU");
+	second = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	expect_attached(&e, 1, false, "when kvm_run is mapped");
+	munmap(second, size);
+	e.vcpus[1]->dirty_gfns = NULL;
+	map_ring(&e, 1);
+	expect_attached(&e, 1, true, "when it is mapped");
+
+	step("a child's");
+	pid = fork();
+	TEST_ASSERT(pid >= 0, __KVM_SYSCALL_ERROR("fork()", pid));
+	if (!pid) {
+		munmap(e.vcpus[1]->dirty_gfns, bytes);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	expect_attached(&e, 1, true, "when a child has unmapped it");
+	pid = fork();
+	if (!pid)
+		_exit(pause());
+	munmap(e.vcpus[1]->dirty_gfns, bytes);
+	e.vcpus[1]->dirty_gfns = NULL;
+	expect_attached(&e, 1, false, "when only a child has it mapped");
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	map_ring(&e, 1);
+	mark_all(&e);
+	env_fini(&e);
+}
+
+/* Rings come and go while vCPUs write. */
+static void test_unplug_running(int nr_vcpus)
+{
+	uint32_t i, ring, lost, soft, last = nr_vcpus - 1;
+	struct env e = {};
+
+	env_init(&e, nr_vcpus, 0);
+	soft = soft_limit(&e);
+	/* The vCPU of the last ring is the one that is unplugged. */
+	set_op(&e, last, OP_SYNC);
+	set_writes(&e, scale(3000, 800));
+	start_vcpus(&e);
+	e.nr_vcpus--;
+	for (i = 0; atomic_read(&e.running); i++) {
+		harvest_some(&e);
+		if (i % 8 == 4) {
+			/*
+			 * Something of every ring, and room for what is left
+			 * in this one, if vCPUs leave it.
+			 */
+			__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft, NULL);
+			for (ring = 0; ring < last; ring++)
+				harvest(&e, ring, UINT_MAX);
+			get_state(&e);
+			if (e.rings[last].used > 8)
+				harvest(&e, last, e.rings[last].used - 8);
+			note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+			unmap_ring(&e, last);
+		} else if (i % 8 == 0 && i) {
+			map_ring(&e, last);
+		}
+		if (i % 8 < 4 && harvest(&e, last, host_random(&e, 100)))
+			note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+	}
+	e.nr_vcpus++;
+	if (!e.vcpus[last]->dirty_gfns)
+		map_ring(&e, last);
+	join_vcpus(&e);
+	/* Entries that were moved or reset by the unmapping can't be counted. */
+	lost = count_lost(&e);
+	TEST_ASSERT(lost <= e.st.overflows, "%u pages lost, %llu marks", lost,
+		    e.st.overflows);
+	ksft_print_msg("%u times, %llu entries moved, %llu lost\n", i / 8,
+		       e.st.pushed - e.harvested, e.st.overflows);
+	env_free(&e);
+}
+
+/*
+ * A vCPU's fd can be guessed: another thread tries to run it, and to have it
+ * mark pages, before KVM_CREATE_VCPU has returned.
+ */
+static struct {
+	bool stop;
+	int first_fd;
+	pid_t tid;
+	uint64_t found;
+} early;
+
+static void *early_worker(void *unused)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} msr = {
+		.header.nmsrs = 1,
+		.entry = { .index = MSR_KVM_WALL_CLOCK_NEW, .data = page_gpa(5) },
+	};
+	int fd;
+
+	WRITE_ONCE(early.tid, gettid());
+	while (!READ_ONCE(early.stop)) {
+		for (fd = early.first_fd; fd < early.first_fd + 12; fd++) {
+			if (ioctl(fd, KVM_SET_MSRS, &msr) != 1)
+				continue;
+			early.found++;
+			/* Until the next signal, if it waits to be started. */
+			ioctl(fd, KVM_RUN, NULL);
+		}
+	}
+	return NULL;
+}
+
+static void test_run_early(int unused)
+{
+	uint32_t i, n, times = scale(100, 20);
+	struct itimerspec period = {
+		.it_interval.tv_nsec = 2000000, .it_value.tv_nsec = 2000000,
+	};
+	struct sigevent sev = {
+		.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR2,
+	};
+	time_t end = now() + 15;
+	timer_t timer;
+	struct env e = {};
+	pthread_t thread;
+
+	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
+		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	early.first_fd = dup(0);
+	close(early.first_fd);
+	pthread_create(&thread, NULL, early_worker, NULL);
+	while (!READ_ONCE(early.tid))
+		sched_yield();
+	/* KVM_CREATE_VCPU waits for a KVM_RUN that has come first. */
+	sev._sigev_un._tid = early.tid;
+	TEST_ASSERT(!timer_create(CLOCK_MONOTONIC, &sev, &timer) &&
+		    !timer_settime(timer, 0, &period, NULL), "timer_create(): %s",
+		    strerror(errno));
+	for (i = 0; i < times && now() < end; i++) {
+		step("VM %u", i);
+		env_init(&e, 0, 0);
+		for (n = 0; n < 3; n++) {
+			int fd = __vm_ioctl(e.vm, KVM_CREATE_VCPU, (void *)(long)n);
+
+			TEST_ASSERT(fd >= 0, KVM_IOCTL_ERROR(KVM_CREATE_VCPU, fd));
+			usleep(host_random(&e, 300));
+			close(fd);
+		}
+		get_state(&e);
+		TEST_ASSERT(!e.st.overflows,
+			    "%llu marks found no ring: a vCPU ran before its ring has joined",
+			    e.st.overflows);
+		env_free(&e);
+	}
+	WRITE_ONCE(early.stop, true);
+	pthread_join(thread, NULL);
+	timer_delete(timer);
+	ksft_print_msg("%u VMs, %lu times a vCPU was found by its fd\n", i,
+		       early.found);
+	TEST_ASSERT(early.found, "No vCPU was found by its fd");
+}
+
+/*
+ * Tests: marks that no vCPU makes, continued
+ */
+
+/*
+ * A device that marks all the time leaves room for a vCPU that waits at the
+ * gate: one drain lets it in, however much is marked before it looks.
+ */
+static void test_mark_gated(int unused)
+{
+	uint32_t i, n, flags, soft;
+	struct env e = {};
+	uint64_t marked;
+	int fd;
+
+	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
+		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	env_init(&e, 3, 0);
+	fd = vm_dirty_pool_eventfd(e.vm);
+	soft = soft_limit(&e);
+	for (i = 0; i < 3; i++)
+		set_op(&e, i, OP_SYNC);
+	for (n = 0; n < 5; n++) {
+		step("round %u", n);
+		mark_all(&e);
+		for (i = 0; i < 3; i++)
+			run_once(&e, i);
+		TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+		expect_gated(&e, 0, "with no ring FREE");
+		drain(&e);
+		while (dirty_pool_eventfd_read(fd))
+			usleep(10000);
+		TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 3 * soft, &marked) == -1 &&
+			    errno == EAGAIN && marked == 3 * (soft - 1),
+			    "%lu pages marked in room for %u, with a vCPU at the gate",
+			    marked, 3 * soft);
+		get_state(&e);
+		TEST_ASSERT(!(e.st.status & (KVM_DIRTY_RING_POOL_PARKED |
+					     KVM_DIRTY_RING_POOL_EXHAUSTED)),
+			    "Status 0x%x: a ring was parked", e.st.status);
+		/* With no ring parked, this is what asks for a drain. */
+		wait_eventfd(fd);
+		/* Another one that marks is not let further by its return. */
+		for (i = 0; i < 20; i++)
+			TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, i, 1, NULL) == -1 &&
+				    errno == EAGAIN, "A mark more, errno %d", errno);
+		flags = run_once(&e, 0);
+		TEST_ASSERT(!flags, "The vCPU is kept out, flags 0x%x", flags);
+		TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 3, NULL) == 3,
+			    "No room that is left with nobody at the gate, errno %d",
+			    errno);
+		drain(&e);
+	}
+
+	step("unplug the vCPU that waits");
+	mark_all(&e);
+	for (i = 0; i < 3; i++)
+		run_once(&e, i);
+	TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+	expect_gated(&e, 0, "with no ring FREE");
+	drain(&e);
+	munmap(e.vcpus[0]->dirty_gfns, ring_entries * sizeof(struct kvm_dirty_gfn));
+	e.vcpus[0]->dirty_gfns = NULL;
+	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft, NULL) == 2 * soft,
+		    "Room is left for a vCPU that is gone, errno %d", errno);
+	e.vcpus[0]->fetch_index = 0;
+	vcpu_map_dirty_ring(e.vcpus[0]);
+	close(fd);
+	env_fini(&e);
+}
+
+/* More than KVM takes in one go: each page once, in one call. */
+static void test_mark_many(int unused)
+{
+	uint32_t i, page, n = slot_pages[0] - 2;
+	struct env e = {};
+	uint64_t marked;
+	uint8_t *hits;
+	int ret;
+
+	env_init_entries(&e, 2, 0, max(4096u, ring_entries));
+	hits = calloc(NR_PAGES, 1);
+	ret = __vm_mark_dirty(e.vm, FIRST_SLOT, 1, n, &marked);
+	TEST_ASSERT(ret == n && marked == n, "%u pages marked: returned %d, marked %lu",
+		    n, ret, marked);
+	for (i = 0; i < 2; i++)
+		harvest(&e, i, UINT_MAX);
+	for (i = 0; i < e.pages.nr; i++)
+		hits[e.pages.page[i]]++;
+	for (page = 0; page < NR_PAGES; page++)
+		TEST_ASSERT(hits[page] == (page >= 1 && page < 1 + n),
+			    "Page %u was reported %u times", page, hits[page]);
+	note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+	free(hits);
+	env_fini(&e);
+}
+
+static void smm_gfn(void *arg, uint32_t slot, uint64_t offset)
+{
+	uint64_t *sum = arg;
+
+	TEST_ASSERT(slot == (1 << 16 | IRQ_SLOT) && offset < IRQ_PAGES,
+		    "Slot 0x%x, offset %lu of a page in the second address space",
+		    slot, offset);
+	*sum += 1 + offset;
+}
+
+/* A memslot of the address space for system management mode. */
+static void test_mark_smm(int unused)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = 1 << 16 | IRQ_SLOT,
+		.flags = KVM_MEM_LOG_DIRTY_PAGES,
+		.guest_phys_addr = SLOT_GPA(NR_SLOTS),
+		.memory_size = IRQ_PAGES * PAGE_SIZE,
+	};
+	struct env e = {};
+	uint64_t sum = 0;
+	int i;
+
+	if (!kvm_has_cap(KVM_CAP_X86_SMM))
+		skip("no system management mode");
+	env_init(&e, 2, 0);
+	region.userspace_addr = (uintptr_t)mmap(NULL, region.memory_size,
+						PROT_READ | PROT_WRITE,
+						MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	vm_ioctl(e.vm, KVM_SET_USER_MEMORY_REGION, &region);
+	expect_error(__vm_mark_dirty(e.vm, IRQ_SLOT, 0, 1, NULL), ENOENT);
+	TEST_ASSERT(__vm_mark_dirty(e.vm, region.slot, 0, IRQ_PAGES, NULL) == IRQ_PAGES,
+		    "Can't mark in the second address space, errno %d", errno);
+	for (i = 0; i < 2; i++)
+		vcpu_harvest_dirty_ring(e.vcpus[i], UINT_MAX, smm_gfn, &sum);
+	TEST_ASSERT(sum == IRQ_PAGES * (IRQ_PAGES + 1) / 2,
+		    "Not each page was reported once");
+	TEST_ASSERT(vm_reset_dirty_rings(e.vm) == IRQ_PAGES, "Not all were reset");
+	drain(&e);
+	env_free(&e);
+}
+
+/* Statistics against what was done, each with a number of its own. */
+static void test_stats_counted(int unused)
+{
+	uint32_t i, soft, rsvd, lost = 0;
+	struct env e = {};
+
+	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
+		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	env_init(&e, 3, 0);
+	soft = soft_limit(&e);
+	rsvd = ring_entries - soft;
+
+	step("pages of the VM, until one is refused");
+	for (i = 0; i < 3 * soft; i++)
+		TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, i, 1, NULL) == 1,
+			    "Page %u, errno %d", i, errno);
+	expect_error(__vm_mark_dirty(e.vm, FIRST_SLOT, i, 1, NULL), EAGAIN);
+	expect_error(__vm_mark_dirty(e.vm, FIRST_SLOT, i, 1, NULL), EAGAIN);
+	expect_stat(&e, "dirty_pool_claims", 3 * soft);
+	expect_stat(&e, "dirty_pool_pushed", 3 * soft);
+	expect_stat(&e, "dirty_pool_parks", 3);
+	expect_stat(&e, "dirty_pool_drains", 0);
+	expect_stat(&e, "dirty_pool_moves", 3);
+	expect_stat(&e, "dirty_pool_exhaustions", 2);
+	expect_stat(&e, "dirty_pool_reserve_claims", 0);
+	expect_stat(&e, "dirty_pool_overflows", 0);
+
+	step("marks of a vCPU, until some are lost");
+	for (i = 0; 3 * i <= 3 * rsvd; i++)
+		TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+	lost = 3 * i - 3 * rsvd;
+	expect_stat(&e, "dirty_pool_claims", 3 * soft + 3 * rsvd);
+	expect_stat(&e, "dirty_pool_reserve_claims", 3 * rsvd);
+	expect_stat(&e, "dirty_pool_pushed", 3 * ring_entries);
+	expect_stat(&e, "dirty_pool_overflows", lost);
+	expect_stat(&e, "dirty_pool_exhaustions", 2 + 3 * i);
+	expect_stat(&e, "dirty_pool_moves", 6);
+	expect_stat(&e, "dirty_pool_parks", 3);
+
+	step("one ring drained");
+	drain_ring(&e, 1);
+	expect_stat(&e, "dirty_pool_drains", 1);
+	expect_stat(&e, "dirty_pool_parks", 3);
+	get_state(&e);
+	TEST_ASSERT(e.st.claims == 3 * soft + 3 * rsvd &&
+		    e.st.reserve_claims == 3 * rsvd && e.st.parks == 3 &&
+		    e.st.drains == 1 && e.st.exhaustions == 2 + 3 * i &&
+		    e.st.overflows == lost && e.st.pushed == 3 * ring_entries &&
+		    e.st.moves == 6, "The pool's state says otherwise");
+	drain(&e);
 	env_free(&e);
 }
 
@@ -2389,27 +3365,25 @@ static void *signaller(void *data)
 	return NULL;
 }
 
-static uint32_t entries_left(struct env *e)
-{
-	get_state(e);
-	return e->rings[0].used + e->rings[1].used;
-}
-
+/*
+ * A client that resets once what it has harvested, and goes on: no signal that
+ * it handles makes a reset stop early.
+ */
 static void test_reset_signal(int unused)
 {
 	struct sigaction sa = { .sa_handler = nop_signal };
-	uint32_t round, i, total, reset, interrupted = 0;
 	pthread_t self = pthread_self(), thread;
+	uint32_t round, i, n[2];
 	struct env e = {};
 	int ret;
 
-	/* No SA_RESTART: an interrupted call is to say so. */
+	/* No SA_RESTART: an interrupted call would say so. */
 	sigaction(SIGUSR1, &sa, NULL);
 	env_init_entries(&e, 2, 0, 4 * ring_entries);
 	set_writes(&e, 300);
 	pthread_create(&thread, NULL, signaller, &self);
 
-	for (round = 0; round < scale(10, 4); round++) {
+	for (round = 0; round < scale(20, 8); round++) {
 		step("round %u: fill the rings", round);
 		for (i = 0; i < 10; i++)
 			__vm_mark_dirty(e.vm, FIRST_SLOT, host_random(&e, 500), 100,
@@ -2419,35 +3393,34 @@ static void test_reset_signal(int unused)
 		start_vcpus(&e);
 		join_vcpus(&e);
 		WRITE_ONCE(e.quit, false);
-		total = harvest(&e, 0, UINT_MAX) + harvest(&e, 1, UINT_MAX);
-		TEST_ASSERT(entries_left(&e) == total, "%u entries harvested of %u",
-			    total, entries_left(&e));
+		for (i = 0; i < 2; i++)
+			n[i] = harvest(&e, i, UINT_MAX);
 
 		step("round %u: reset", round);
 		WRITE_ONCE(signals, SIGNALS_ON);
-		for (reset = 0, i = 0; reset < total; i++) {
-			if (i % 8 != 7)
-				ret = __vm_reset_dirty_ring(e.vm, i % 2);
-			else
-				ret = __vm_ioctl(e.vm, KVM_RESET_DIRTY_RINGS, NULL);
-			TEST_ASSERT(ret >= 0 || errno == EINTR,
-				    "Returned %d, errno %d", ret, errno);
-			reset += max(ret, 0);
-			/* All is harvested: what is left was not reached. */
-			get_state(&e);
-			interrupted += i % 8 != 7 && e.rings[i % 2].used;
-			TEST_ASSERT(i < 100000, "%u of %u entries reset in %u calls",
-				    reset, total, i);
+		usleep(1000);
+		if (round % 2) {
+			ret = __vm_ioctl(e.vm, KVM_RESET_DIRTY_RINGS, NULL);
+			TEST_ASSERT(ret == n[0] + n[1],
+				    "Reset of %u entries returned %d, errno %d",
+				    n[0] + n[1], ret, errno);
+		} else {
+			for (i = 0; i < 2; i++) {
+				ret = __vm_reset_dirty_ring(e.vm, i);
+				TEST_ASSERT(ret == n[i],
+					    "Reset of %u entries returned %d, errno %d",
+					    n[i], ret, errno);
+			}
 		}
 		WRITE_ONCE(signals, SIGNALS_OFF);
-		TEST_ASSERT(reset == total && !entries_left(&e),
-			    "%u entries were reset of %u, %u are left", reset, total,
-			    entries_left(&e));
-		note_pages(&e, &e.pages, reset);
+		get_state(&e);
+		TEST_ASSERT(!e.rings[0].used && !e.rings[1].used,
+			    "%u and %u entries are left", e.rings[0].used,
+			    e.rings[1].used);
+		note_pages(&e, &e.pages, n[0] + n[1]);
 	}
 	WRITE_ONCE(signals, SIGNALS_END);
 	pthread_join(thread, NULL);
-	ksft_print_msg("%u resets were interrupted\n", interrupted);
 	env_fini(&e);
 }
 
@@ -3295,6 +4268,14 @@ static void test_module_params(int unused)
 		kvm_vm_free(vm);
 	}
 
+	step("an unaware VMM with KVM_DIRTY_LOG_INITIALLY_SET");
+	vm = vm_create_barebones();
+	TEST_ASSERT(!enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 0, 3, 0, 0, 0) &&
+		    !enable_cap(vm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL, 0, size, 0, 0, 0),
+		    "Can't enable per-vCPU rings, errno %d", errno);
+	expect_error(get_policy(vm, name), EINVAL);
+	kvm_vm_free(vm);
+
 	step("an unaware VMM on a pool");
 	if (opt.policy)
 		write_param(PARAM_POLICY, opt.policy);
@@ -3416,7 +4397,7 @@ static void test_without_pool(int unused)
  */
 
 /* The test's time is over: tell what it waits for. */
-static void report_hang(int sig)
+static void __noreturn report_hang(int sig)
 {
 	struct env *e = current_env;
 	int i, code = KSFT_FAIL;
@@ -3470,6 +4451,9 @@ static const struct test {
 	{ "starved",		test_starved },
 	{ "mark_stopped",	test_mark_stopped },
 	{ "mark_running",	test_mark_running,	3 },
+	{ "mark_gated",		test_mark_gated },
+	{ "mark_many",		test_mark_many },
+	{ "mark_smm",		test_mark_smm },
 	{ "mark_kick",		test_mark_kick },
 	{ "mark_nostop",	test_mark_nostop },
 	/* Two CPUs, and interrupts on both: four may hold a ring. */
@@ -3478,12 +4462,24 @@ static const struct test {
 	{ "add_vcpus",		test_add_vcpus },
 	{ "policy_switch",	test_policy_switch },
 	{ "killed",		test_killed },
+	{ "run_early",		test_run_early },
+	{ "unplug",		test_unplug },
+	{ "unplug_full",	test_unplug_full },
+	{ "unplug_mappings",	test_unplug_mappings },
+	{ "unplug_running",	test_unplug_running,	3 },
 	{ "hostile",		test_hostile },
 	{ "errno_cap",		test_errno_cap },
 	{ "errno_ioctl",	test_errno_ioctl },
 	{ "stats",		test_stats },
+	{ "stats_counted",	test_stats_counted },
 	{ "steal_time",		test_steal_time },
 	{ "overflow",		test_overflow },
+	{ "overflow_noticed",	test_overflow_noticed },
+	{ "overflow_no_vcpu",	test_overflow_no_vcpu },
+	{ "overflow_early",	test_overflow_early },
+	{ "overflow_string",	test_overflow_string },
+	{ "string_stops",	test_string_stops },
+	{ "prefault_stops",	test_prefault_stops },
 	{ "reset_signal",	test_reset_signal },
 	{ "reset_parallel",	test_reset_parallel,	4 },
 	{ "reset_same_ring",	test_reset_same_ring },
