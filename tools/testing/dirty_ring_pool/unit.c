@@ -102,6 +102,8 @@ static void t_states(void)
 	CHECK(kvm_dirty_pool_exhausted(&vm.pool));
 	EQUAL(vm.parks, 1);
 	EQUAL(vm.last_park, 0);
+	/* it is parked when it is said to be */
+	EQUAL(vm.park_word, PARKED);
 	EQUAL(vm.pool.nr_reserve.counter, 0);
 	/* the reserve */
 	EQUAL(claim(0), 0);

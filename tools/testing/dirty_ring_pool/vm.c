@@ -12,6 +12,8 @@ static void vm_notify(struct kvm_dirty_ring_pool *pool,
 	case KVM_DIRTY_POOL_EV_PARK:
 		__atomic_fetch_add(&vm->parks, 1, __ATOMIC_RELAXED);
 		__atomic_store_n(&vm->last_park, ring->index, __ATOMIC_RELAXED);
+		__atomic_store_n(&vm->park_word, atomic_read(&ring->word),
+				 __ATOMIC_RELAXED);
 		break;
 	case KVM_DIRTY_POOL_EV_RESERVE:
 		__atomic_fetch_add(ring ? &vm->reserves : &vm->losses, 1,

@@ -24,7 +24,7 @@ struct vm {
 	/* What the pool told. */
 	unsigned long parks, reserves, losses, overflows;
 	unsigned long protected, flushes, protects, quiesces;
-	u32 last_park;
+	u32 last_park, park_word;
 	u32 unwanted;			/* a slot that is not logged */
 	/* For the test to look at what is protected. */
 	void (*on_protect)(struct vm *vm, u32 slot, u64 offset);
