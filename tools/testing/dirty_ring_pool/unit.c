@@ -1499,6 +1499,39 @@ static void t_gate_spare(void)
 	vm_exit(&vm);
 }
 
+/* A ring comes with its vCPU: no move until somebody else has it. */
+static void t_first_claim(void)
+{
+	vm_init(&vm, 3, 3, 16, 4, "last-used", 0);
+	vm.user[2].last = &vm.ring[2];
+	vm_mark(&vm, 2, 0, 0, 1, 0);
+	vm_mark(&vm, 2, 0, 1, 1, 0);
+	EQUAL(vm.ring[2].moves, 0);
+	vm.pool.vm_user.last = &vm.ring[2];
+	vm_mark(&vm, -1, 0, 2, 1, 0);
+	EQUAL(vm.ring[2].moves, 1);
+	vm_mark(&vm, 2, 0, 3, 1, 0);
+	EQUAL(vm.ring[2].moves, 2);
+	vm_exit(&vm);
+}
+
+/* At its old soft limit, but drained meanwhile: no park, and none is counted. */
+static void t_no_park(void)
+{
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	vm_mark(&vm, 0, 0, 0, 11, 0);
+	EQUAL(vm_drain(&vm, 0), 11);
+	vm_mark(&vm, 0, 0, 11, 1, 0);
+	EQUAL(vm_word(&vm, 0), FREE);
+	EQUAL(vm.ring[0].parks, 0);
+	EQUAL(vm.parks, 0);
+	vm_mark(&vm, 0, 0, 12, 11, 0);
+	EQUAL(vm_word(&vm, 0), PARKED);
+	EQUAL(vm.ring[0].parks, 1);
+	EQUAL(vm.parks, 1);
+	vm_exit(&vm);
+}
+
 /* Whoever will not come back to look need not have room left for it. */
 static void t_ungate(void)
 {
@@ -1721,6 +1754,8 @@ static const struct {
 	{ "detach and attach of a ring that has not joined", t_not_added },
 	{ "detach: no policy offers the ring", t_detach_policy },
 	{ "gate: marks of the VM park no ring", t_gate_spare },
+	{ "moves: the first claim of a ring", t_first_claim },
+	{ "no park at an old soft limit", t_no_park },
 	{ "gate: a vCPU that does not come back", t_ungate },
 	{ "gate: without any ring", t_gate_no_ring },
 	{ "detach: what is not logged any more", t_detach_unwanted },
