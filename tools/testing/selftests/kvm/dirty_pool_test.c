@@ -2356,9 +2356,17 @@ static void steal_time(uint64_t flags)
 		get_state(&e);
 		parks = e.st.parks;
 
+		/*
+		 * Or to use a reserve, while this thread's marks have the only
+		 * ring that is not parked: both vCPUs wait at the gate then,
+		 * and nothing is parked any more.
+		 */
 		step("round %d: wait for steal time to park a ring", round);
-		wait_for(has_parked(&e, parks), shared->phase);
-		wait_eventfd(fd);
+		wait_for(has_parked(&e, parks) ||
+			 rings_in_state(&e, KVM_DIRTY_RING_RESERVE),
+			 shared->phase);
+		if (has_parked(&e, parks))
+			wait_eventfd(fd);
 		/*
 		 * A vCPU on its way out pushes to a ring that has just been
 		 * harvested: until no vCPU is kept at the gate for that.
@@ -2498,7 +2506,7 @@ static uint64_t overflow(struct env *e)
 static void test_overflow_noticed(int unused)
 {
 	struct kvm_dirty_ring_pool_state st;
-	uint32_t i, n, flags;
+	uint32_t i, n, flags, ring;
 	struct env e = {};
 	int fd, round;
 
@@ -2535,6 +2543,10 @@ static void test_overflow_noticed(int unused)
 				    "vCPU %d exits with flags 0x%x", i % 3, flags);
 			TEST_ASSERT(!flags == (i > 1), "vCPU %d: flags 0x%x in run %d",
 				    i % 3, flags, i);
+			/* The ring that it had last, which is its own here. */
+			ring = e.vcpus[i % 3]->run->dirty_ring_pool.ring;
+			TEST_ASSERT(!flags || ring == i % 3,
+				    "The exit of vCPU %d names ring %u", i % 3, ring);
 		}
 
 		step("round %d: cleared before anyone looks", round);
