@@ -849,7 +849,8 @@ static u64 pool_vm_sum(struct kvm_dirty_ring_pool *pool, size_t offset)
 	u32 i;
 
 	for (i = 0; i < nr; i++)
-		sum += READ_ONCE(*(u64 *)((void *)pool->rings[i] + offset));
+		/* The owner may be counting, see pool_count() */
+		sum += data_race(READ_ONCE(*(u64 *)((void *)pool->rings[i] + offset)));
 
 	return sum;
 }
@@ -921,8 +922,10 @@ static int pool_vm_get_rings(struct kvm_dirty_ring_pool *pool, u32 nr,
 			.state = atomic_read(&ring->word),
 			.used = kvm_dirty_pool_used(ring),
 			.soft_limit = ring->soft_limit,
-			.claims = READ_ONCE(ring->claims),
-			.pushed = READ_ONCE(ring->pushed),
+			/* As in pool_vm_sum() */
+			.claims = data_race(READ_ONCE(ring->claims)),
+			/* As in pool_vm_sum() */
+			.pushed = data_race(READ_ONCE(ring->pushed)),
 		};
 
 		if (copy_to_user(argp + i, &state, sizeof(state)))

@@ -260,17 +260,12 @@ static void *switcher(void *arg)
  */
 static bool enough(u64 passed, u32 milliseconds)
 {
-	u64 pushed = 0;
-	u32 i;
-
 	if (passed < milliseconds)
 		return false;
 	if (!runs[run].lossy || passed > 30000)
 		return true;
-	for (i = 0; i < kvm_dirty_pool_nr_rings(&vm.pool); i++)
-		pushed += __atomic_load_n(&vm.ring[i].pushed, __ATOMIC_RELAXED);
-	return 8 * pushed > (u64)__atomic_load_n(&vm.pool.overflows.counter,
-						 __ATOMIC_RELAXED);
+	return 8 * __atomic_load_n(&vm.protected, __ATOMIC_RELAXED) >
+	       (u64)__atomic_load_n(&vm.pool.overflows.counter, __ATOMIC_RELAXED);
 }
 
 static void one_run(u32 milliseconds)

@@ -50,6 +50,8 @@ void drp_relax(void);
 	__atomic_load_n(&(x), DRP_READ_ORDER(x));		\
 })
 
+#define data_race(x)	(x)
+
 #define WRITE_ONCE(x, val) do {					\
 	drp_point(&(x), DRP_WRITE);				\
 	__atomic_store_n(&(x), (val), __ATOMIC_RELAXED);	\
