@@ -139,7 +139,7 @@ static void pool_release(struct kvm_dirty_pool_ring *ring, u32 word)
  */
 static __always_inline void pool_count(u64 *counter, u64 n)
 {
-	/* With who reads it: a value that was right then is what is asked for */
+	/* Readers run beside this.  An old value is good enough for them. */
 	data_race(*counter += n);
 }
 
@@ -653,13 +653,20 @@ static void pool_overflow(struct kvm_dirty_ring_pool *pool,
 			  struct kvm_dirty_pool_user *user, u32 slot,
 			  u64 offset, u64 nr)
 {
-	int overflow = atomic_read(&pool->overflow);
+	int overflow;
 
-	atomic64_add(nr, &pool->overflows);
 	trace_kvm_dirty_pool_overflow(pool, user->id, slot, offset, nr);
 	WRITE_ONCE(user->reserve, true);
 	pool->ops->notify(pool, user, NULL, KVM_DIRTY_POOL_EV_RESERVE);
-	/* No barrier if it is set already: who clears it takes all as dirty. */
+	atomic64_add(nr, &pool->overflows);
+	/*
+	 * If OVERFLOW is set already there is nothing to do: when it is cleared,
+	 * all memory is read again.  Order the write to the guest's page before
+	 * this look at it, or the page may be read too early.  Pairs with the
+	 * exchange in pool_vm_get_state(), before which userspace reads no page.
+	 */
+	smp_mb__after_atomic();
+	overflow = atomic_read(&pool->overflow);
 	if (!overflow && atomic_try_cmpxchg(&pool->overflow, &overflow,
 					    KVM_DIRTY_POOL_OVERFLOW_NEW))
 		pool->ops->notify(pool, user, NULL, KVM_DIRTY_POOL_EV_OVERFLOW);
