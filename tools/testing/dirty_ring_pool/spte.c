@@ -241,6 +241,33 @@ static void test_range(void)
 	done("spte: the pages of the ranges, in valid roots of the address space");
 }
 
+/* A table that is not there, between looks at one that is. */
+static void test_hole(void)
+{
+	/* The first table, the second, and the first one again: gfns 1, 5, 3 */
+	struct kvm_dirty_pool_range ranges[] = {
+		{ .memslot = &slot, .offset = 0, .mask = 1 },
+		{ .memslot = &slot, .offset = SPTE_ENT_PER_PAGE, .mask = 1 },
+		{ .memslot = &slot, .offset = 2, .mask = 1 },
+	};
+	u64 w = SPTE_PRESENT | PT_WRITABLE_MASK;
+	int i;
+
+	for (i = 0; i < SPTES; i++)
+		*spte_of(&root, i) = w;
+	root.huge = BIT(1);
+	/* One root: what was found in it is not forgotten for another's. */
+	other.role.invalid = true;
+	kvm_arch_dirty_pool_protect(&kvm, ranges, ARRAY_SIZE(ranges));
+	other.role.invalid = false;
+	root.huge = 0;
+	for (i = 0; i < SPTES; i++)
+		shim_assert(*spte_of(&root, i) ==
+			    (i == 1 || i == 3 ? SPTE_PRESENT : w),
+			    "the SPTEs around a table that is not there");
+	done("spte: a table that is not there");
+}
+
 /*
  * Others want the CPU or the lock after any of the ranges: the walk goes on where
  * it stopped, each range is done once.  And shadow pages appear in between: then
@@ -319,6 +346,7 @@ int main(void)
 	test_steps(0, "spte: Writable, against CPU, fast faults, zaps, faults");
 	test_steps(512, "spte: Dirty, against CPU, fast faults, zaps, faults");
 	test_range();
+	test_hole();
 	test_breaks();
 	printf("1..%d\n", tests);
 	return bad != 0;

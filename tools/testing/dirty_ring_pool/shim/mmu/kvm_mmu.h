@@ -48,6 +48,7 @@ struct kvm_mmu_page {
 	} role;
 	int as_id;
 	int level;
+	unsigned long huge;	/* tables that are not there: a huge SPTE is */
 	u64 *table[SPTES / SPTE_ENT_PER_PAGE];
 };
 
@@ -146,6 +147,8 @@ static inline bool shim_iter(struct tdp_iter *iter, gfn_t end)
 	if (iter->gfn >= end || iter->gfn >= SPTES)
 		return false;
 	iter->sptep = spte_of(iter->root, iter->gfn);
+	iter->level = iter->root->huge & BIT(iter->gfn / SPTE_ENT_PER_PAGE) ?
+		      PG_LEVEL_2M : iter->root->level;
 	return true;
 }
 
