@@ -1375,17 +1375,29 @@ static void test_starved(int unused)
  * Tests: marks that no vCPU makes
  */
 
+/* What was harvested, and not noted yet, is each of these pages once. */
+static void expect_once(struct env *e, uint32_t first, uint32_t nr)
+{
+	uint8_t *hits = calloc(NR_PAGES, 1);
+	uint32_t i, page;
+
+	for (i = 0; i < e->pages.nr; i++)
+		hits[e->pages.page[i]]++;
+	for (page = 0; page < NR_PAGES; page++)
+		TEST_ASSERT(hits[page] == (page >= first && page < first + nr),
+			    "Page %u was reported %u times", page, hits[page]);
+	free(hits);
+}
+
 static void test_mark_stopped(int unused)
 {
-	uint32_t i, n, room, soft, page;
+	uint32_t i, n, room, soft;
 	struct env e = {};
 	uint64_t marked;
-	uint8_t *hits;
 	int ret;
 
 	env_init(&e, 4, 0);
 	soft = soft_limit(&e);
-	hits = calloc(NR_PAGES, 1);
 
 	step("more pages than fit a ring");
 	n = soft + 65;
@@ -1402,11 +1414,7 @@ static void test_mark_stopped(int unused)
 	TEST_ASSERT(room == n, "The rings hold %u entries of %u", room, n);
 	for (i = 0; i < 4; i++)
 		harvest(&e, i, UINT_MAX);
-	for (i = 0; i < e.pages.nr; i++)
-		hits[e.pages.page[i]]++;
-	for (page = 0; page < NR_PAGES; page++)
-		TEST_ASSERT(hits[page] == (page >= 3 && page < 3 + n),
-			    "Page %u was reported %u times", page, hits[page]);
+	expect_once(&e, 3, n);
 	note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
 	drain(&e);
 
@@ -1439,7 +1447,6 @@ static void test_mark_stopped(int unused)
 	step("a slot that is not logged");
 	ret = __vm_mark_dirty(e.vm, 0, 0, 9, &marked);
 	TEST_ASSERT(!ret && !marked, "Returned %d, marked %lu", ret, marked);
-	free(hits);
 	env_fini(&e);
 }
 
@@ -2171,20 +2178,37 @@ static void test_errno_ioctl(int unused)
  * Tests: what the kernel tells
  */
 
+/* The statistic as debugfs has it; false where there is none. */
+static bool debugfs_stat(struct env *e, const char *name, uint64_t *value)
+{
+	char path[128], text[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/%s", getpid(),
+		 e->vm->fd, name);
+	if (!read_param(path, text))
+		return false;
+	*value = strtoull(text, NULL, 0);
+	return true;
+}
+
 static void expect_stat(struct env *e, const char *name, uint64_t want)
 {
 	uint64_t value = -1;
 
 	__vm_get_stat(e->vm, name, &value, 1);
 	TEST_ASSERT(value != -1, "The VM has no statistic %s", name);
-	TEST_ASSERT(value == want, "%s is %lu, the pool's state says %lu", name,
-		    value, want);
+	TEST_ASSERT(value == want, "%s is %lu, not %lu", name, value, want);
+	if (debugfs_stat(e, name, &value))
+		TEST_ASSERT(value == want, "%s is %lu in debugfs, not %lu", name,
+			    value, want);
 }
 
 static void test_stats(int unused)
 {
 	struct kvm_dirty_ring_state one[2];
+	struct kvm_dirty_ring_pool_state st;
 	uint64_t claims, pushed;
+	struct kvm_vm *vm;
 	struct env e = {};
 	uint32_t i, used;
 
@@ -2237,6 +2261,19 @@ static void test_stats(int unused)
 		    rings_in_state(&e, KVM_DIRTY_RING_PARKED),
 		    "%llu parks, %llu drains, but %u rings parked", e.st.parks,
 		    e.st.drains, rings_in_state(&e, KVM_DIRTY_RING_PARKED));
+
+	step("vCPU ids that are no indices");
+	vm = vm_create_barebones();
+	TEST_ASSERT(!__vm_enable_dirty_pool(vm, ring_entries *
+					    sizeof(struct kvm_dirty_gfn), 0),
+		    "Can't enable the pool, errno %d", errno);
+	__vm_vcpu_add(vm, 5);
+	__vm_vcpu_add(vm, 2);
+	vm_dirty_pool_state(vm, 0, &st, one, 2);
+	TEST_ASSERT(st.nr_rings == 2 && one[0].vcpu_id == 5 && one[1].vcpu_id == 2,
+		    "Rings of vCPUs %u and %u, which are 5 and 2", one[0].vcpu_id,
+		    one[1].vcpu_id);
+	kvm_vm_free(vm);
 
 	step("room for fewer rings");
 	memset(one, 0xee, sizeof(one));
@@ -3232,26 +3269,19 @@ static void test_mark_gated(int unused)
 /* More than KVM takes in one go: each page once, in one call. */
 static void test_mark_many(int unused)
 {
-	uint32_t i, page, n = slot_pages[0] - 2;
+	uint32_t i, n = slot_pages[0] - 2;
 	struct env e = {};
 	uint64_t marked;
-	uint8_t *hits;
 	int ret;
 
 	env_init_entries(&e, 2, 0, max(4096u, ring_entries));
-	hits = calloc(NR_PAGES, 1);
 	ret = __vm_mark_dirty(e.vm, FIRST_SLOT, 1, n, &marked);
 	TEST_ASSERT(ret == n && marked == n, "%u pages marked: returned %d, marked %lu",
 		    n, ret, marked);
 	for (i = 0; i < 2; i++)
 		harvest(&e, i, UINT_MAX);
-	for (i = 0; i < e.pages.nr; i++)
-		hits[e.pages.page[i]]++;
-	for (page = 0; page < NR_PAGES; page++)
-		TEST_ASSERT(hits[page] == (page >= 1 && page < 1 + n),
-			    "Page %u was reported %u times", page, hits[page]);
+	expect_once(&e, 1, n);
 	note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
-	free(hits);
 	env_fini(&e);
 }
 
@@ -3919,6 +3949,10 @@ static void test_race(int kind)
 		step("round %d, check", round);
 		check(&e);
 	}
+	/* Not the pool's, but the one after it */
+	if (kind == RACE_NESTED)
+		expect_stat(&e, "mmu_shadow_zapped",
+			    vm_get_stat(e.vm, "mmu_shadow_zapped"));
 	ksft_print_msg("%u resets, %u writes seen after one, %u huge pages, %lu mapped\n",
 		       atomic_read(&race.resets), atomic_read(&race.watched),
 		       race.collapsed, race.huge);
