@@ -3365,6 +3365,11 @@ static void test_stats_counted(int unused)
 	expect_stat(&e, "dirty_pool_exhaustions", 2 + 3 * i);
 	expect_stat(&e, "dirty_pool_moves", 6);
 	expect_stat(&e, "dirty_pool_parks", 3);
+	get_state(&e);
+	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_RESERVE) == 3 &&
+		    (e.st.status & KVM_DIRTY_RING_POOL_PARKED),
+		    "Status 0x%x with reserve entries in %u of 3 rings", e.st.status,
+		    rings_in_state(&e, KVM_DIRTY_RING_RESERVE));
 
 	step("one ring drained");
 	drain_ring(&e, 1);
@@ -3907,8 +3912,9 @@ static void test_race(int kind)
 {
 	struct thread_arg args[RACE_RESETTERS];
 	pthread_t threads[RACE_RESETTERS];
-	struct env e = {};
 	int i, n, times, round;
+	struct env e = {};
+	uint64_t zapped;
 
 	race_init(&e, kind);
 	/* What a missing flush does is seldom seen, but soon tried again. */
@@ -3949,10 +3955,14 @@ static void test_race(int kind)
 		step("round %d, check", round);
 		check(&e);
 	}
-	/* Not the pool's, but the one after it */
-	if (kind == RACE_NESTED)
-		expect_stat(&e, "mmu_shadow_zapped",
-			    vm_get_stat(e.vm, "mmu_shadow_zapped"));
+	if (kind == RACE_NESTED) {
+		/* Zaps all shadow pages: the statistic after the pool's */
+		race_set_slot(&e, 1, SLOT_GPA(1), 0, 0);
+		race_set_slot(&e, 1, SLOT_GPA(1), slot_pages[1] * PAGE_SIZE, 0);
+		zapped = vm_get_stat(e.vm, "mmu_shadow_zapped");
+		TEST_ASSERT(zapped, "No shadow page was zapped");
+		expect_stat(&e, "mmu_shadow_zapped", zapped);
+	}
 	ksft_print_msg("%u resets, %u writes seen after one, %u huge pages, %lu mapped\n",
 		       atomic_read(&race.resets), atomic_read(&race.watched),
 		       race.collapsed, race.huge);
@@ -4320,6 +4330,15 @@ static void test_module_params(int unused)
 		    !enable_cap(vm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL, 0, size, 0, 0, 0),
 		    "Can't enable per-vCPU rings, errno %d", errno);
 	expect_error(get_policy(vm, name), EINVAL);
+	kvm_vm_free(vm);
+
+	step("an unaware VMM with something in args[1]");
+	vm = vm_create_barebones();
+	TEST_ASSERT(!enable_cap(vm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL, 0, size,
+				KVM_DIRTY_RING_POOL_NOSTOP, 0, 0),
+		    "Can't enable rings, errno %d", errno);
+	vm_dirty_pool_state(vm, 0, &e.st, NULL, 0);
+	TEST_ASSERT(!e.st.cap_flags, "It has flags 0x%x", e.st.cap_flags);
 	kvm_vm_free(vm);
 
 	step("an unaware VMM on a pool");
