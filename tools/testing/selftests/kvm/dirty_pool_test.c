@@ -2537,6 +2537,56 @@ static uint64_t overflow(struct env *e)
 }
 
 /*
+ * A vCPU parks another one's ring, and goes on in the reserve of its own: the exit
+ * names the ring that was parked.
+ */
+static void test_exit_ring(int unused)
+{
+	uint32_t i, soft, ring, flags;
+	struct env e = {};
+
+	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
+		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	env_init(&e, 2, 0);
+	soft = soft_limit(&e);
+	for (i = 0; i < 2; i++)
+		set_op(&e, i, OP_SYNC);
+	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft - 1, NULL) ==
+		    2 * soft - 1, "Can't mark %u pages", 2 * soft - 1);
+	get_state(&e);
+	ring = e.rings[0].state ? 1 : 0;
+	TEST_ASSERT(!e.rings[ring].state && e.rings[ring].used == soft - 1,
+		    "Ring %u has state 0x%x, %u entries", ring, e.rings[ring].state,
+		    e.rings[ring].used);
+	/* It exits for its own ring first, which the VM's marks have parked. */
+	i = 1 - ring;
+	flags = run_once(&e, i);
+	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_PARKED &&
+		    e.vcpus[i]->run->dirty_ring_pool.ring == i,
+		    "Flags 0x%x, ring %u", flags,
+		    e.vcpus[i]->run->dirty_ring_pool.ring);
+
+	TEST_ASSERT(_vcpu_set_msr(e.vcpus[i], MSR_KVM_WALL_CLOCK_NEW,
+				  page_gpa(5)) == 1,
+		    "Can't set MSR_KVM_WALL_CLOCK_NEW");
+	flags = run_once(&e, i);
+	TEST_ASSERT(flags == (KVM_DIRTY_RING_POOL_PARKED |
+			      KVM_DIRTY_RING_POOL_EXHAUSTED) &&
+		    e.vcpus[i]->run->dirty_ring_pool.ring == ring,
+		    "Flags 0x%x, ring %u, after ring %u was parked", flags,
+		    e.vcpus[i]->run->dirty_ring_pool.ring, ring);
+	get_state(&e);
+	TEST_ASSERT(e.rings[i].state & KVM_DIRTY_RING_RESERVE,
+		    "The reserve of ring %u was not used", i);
+	flags = run_once(&e, i);
+	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_EXHAUSTED &&
+		    e.vcpus[i]->run->dirty_ring_pool.ring == i,
+		    "Flags 0x%x, ring %u at the gate", flags,
+		    e.vcpus[i]->run->dirty_ring_pool.ring);
+	env_fini(&e);
+}
+
+/*
  * However soon all is drained: a newly set OVERFLOW makes one vCPU exit, which
  * may be any, and signals the eventfd once.
  */
@@ -4539,6 +4589,7 @@ static const struct test {
 	{ "stats_counted",	test_stats_counted },
 	{ "steal_time",		test_steal_time },
 	{ "overflow",		test_overflow },
+	{ "exit_ring",		test_exit_ring },
 	{ "overflow_noticed",	test_overflow_noticed },
 	{ "overflow_no_vcpu",	test_overflow_no_vcpu },
 	{ "overflow_early",	test_overflow_early },
