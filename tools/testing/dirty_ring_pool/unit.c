@@ -1515,6 +1515,36 @@ static void t_first_claim(void)
 	vm_exit(&vm);
 }
 
+/* Rings that were tried in vain before a reserve was claimed. */
+static void t_reserve_retries(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, "last-used", 0);
+	fill_all();
+	vm.user[0].last = &vm.ring[1];
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	EQUAL(vm.ring[0].reserve_claims, 1);
+	EQUAL(vm.ring[0].retries, 1);
+	vm_mark(&vm, 0, 0, 1, 1, 0);
+	EQUAL(vm.ring[0].reserve_claims, 2);
+	EQUAL(vm.ring[0].retries, 2);
+	vm_exit(&vm);
+}
+
+/* Each who uses a reserve has to pass the gate, not only who begins it. */
+static void t_reserve_second_user(void)
+{
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	fill_all();
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	vm_mark(&vm, 1, 0, 1, 1, 0);
+	EQUAL(vm.pool.overflow.counter, 0);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
+	EQUAL(vm.pool.nr_gated.counter, 2);
+	EQUAL(vm.reserves, 2);
+	vm_exit(&vm);
+}
+
 /* At its old soft limit, but drained meanwhile: no park, and none is counted. */
 static void t_no_park(void)
 {
@@ -1756,6 +1786,8 @@ static const struct {
 	{ "gate: marks of the VM park no ring", t_gate_spare },
 	{ "moves: the first claim of a ring", t_first_claim },
 	{ "no park at an old soft limit", t_no_park },
+	{ "reserve: what was tried before it", t_reserve_retries },
+	{ "reserve: the second one who uses it", t_reserve_second_user },
 	{ "gate: a vCPU that does not come back", t_ungate },
 	{ "gate: without any ring", t_gate_no_ring },
 	{ "detach: what is not logged any more", t_detach_unwanted },

@@ -2104,7 +2104,7 @@ static void test_errno_ioctl(int unused)
 			 -1, 0);
 	struct kvm_vm *vm;
 	struct env e = {};
-	int i, fd, closed;
+	int i, fd, closed, slots;
 
 	env_init(&e, 2, 0);
 	vm = e.vm;
@@ -2153,6 +2153,9 @@ static void test_errno_ioctl(int unused)
 	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 1ull << 63,
 					      1ull << 63, NULL), EINVAL);
 	expect_pool_error(vm, __vm_mark_dirty(vm, 100, 0, 1, NULL), ENOENT);
+	slots = kvm_check_cap(KVM_CAP_NR_MEMSLOTS);
+	expect_pool_error(vm, __vm_mark_dirty(vm, slots - 1, 0, 1, NULL), ENOENT);
+	expect_pool_error(vm, __vm_mark_dirty(vm, slots, 0, 1, NULL), EINVAL);
 	expect_pool_error(vm, ioctl(vm->fd, KVM_MARK_DIRTY, bad), EFAULT);
 
 	step("state");
@@ -4309,7 +4312,7 @@ static bool used_reserve(struct env *e, uint64_t claims)
 /* The last log of a vCPU may find all rings parked. */
 static void test_pml_stop(int unused)
 {
-	uint32_t round, rounds = scale(60, 20);
+	uint32_t i, round, rounds = scale(60, 20);
 	uint64_t writes, claims;
 	struct env e = {};
 
@@ -4318,8 +4321,13 @@ static void test_pml_stop(int unused)
 	write_all(&e);
 	for (round = 0; round < rounds; round++) {
 		step("round %u", round);
-		if (round % 2)
+		if (round % 2) {
+			/* Room is left for a vCPU that was stopped at the gate. */
+			for (i = 0; i < 3; i++)
+				pass_gate(&e, i);
+			drain(&e);
 			mark_all(&e);
+		}
 		get_state(&e);
 		claims = e.st.reserve_claims;
 		set_writes(&e, UINT_MAX);
