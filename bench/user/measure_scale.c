@@ -25,7 +25,7 @@ static const char *const state_name[STATES] = {
 static void fill(struct pool_tracker *t, u32 i)
 {
 	struct kvm_dirty_pool_ring *ring = &t->ring[i];
-	struct kvm_dirty_ring_pool *pool = &t->pool;
+	struct kvm_dirty_pool *pool = &t->pool;
 	struct kvm_dirty_pool_claim claim = {
 		.ring = ring,
 		.word = atomic_read(&ring->word) | KVM_DIRTY_POOL_CLAIMED,

@@ -15,13 +15,13 @@
 
 __thread int bench_preempt_count;
 
-static struct pool_tracker *pool_of(struct kvm_dirty_ring_pool *pool)
+static struct pool_tracker *pool_of(struct kvm_dirty_pool *pool)
 {
 	return (void *)((char *)pool - offsetof(struct pool_tracker, pool));
 }
 
 /* As pool_vm_notify(), but for the signalling. */
-static void pool_notify(struct kvm_dirty_ring_pool *pool,
+static void pool_notify(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_user *user,
 			struct kvm_dirty_pool_ring *ring,
 			enum kvm_dirty_pool_event event)
@@ -47,12 +47,12 @@ static void pool_notify(struct kvm_dirty_ring_pool *pool,
 	WRITE_ONCE(vcpu->request, true);
 }
 
-static void pool_protect(struct kvm_dirty_ring_pool *pool,
+static void pool_protect(struct kvm_dirty_pool *pool,
 			 const struct kvm_dirty_pool_run *runs, u32 nr)
 {
 }
 
-static void pool_flush(struct kvm_dirty_ring_pool *pool)
+static void pool_flush(struct kvm_dirty_pool *pool)
 {
 }
 

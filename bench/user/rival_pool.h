@@ -24,7 +24,7 @@ struct pool_vcpu {
 struct pool_tracker {
 	struct bench_tracker tracker;
 	const struct bench_rival *rival;
-	struct kvm_dirty_ring_pool pool;
+	struct kvm_dirty_pool pool;
 	struct pool_vcpu *vcpu;
 	struct kvm_dirty_pool_ring *ring;
 	u32 *fetch;

@@ -2,12 +2,14 @@
 /*
  * A pool of dirty rings shared by all vCPUs of a VM.
  *
- * Three layers, each in a file of its own:
+ * Three layers, each in a file and with a prefix of its own:
  *
- *   virt/kvm/dirty_ring_pool.c      the protocol: claim, push, return, park,
- *                                   reset.  Knows rings, not KVM.
- *   virt/kvm/dirty_ring_policy.c    in which order free rings are tried.
- *   virt/kvm/dirty_ring_pool_kvm.c  the VM: capability, ioctls, exits, stats.
+ *   dirty_ring_pool.c	    The protocol: claim, push, return, park, reset.
+ *	kvm_dirty_pool_*    Knows rings, not KVM.
+ *   dirty_ring_policy.c    The order in which FREE rings are tried.
+ *	kvm_dirty_pool_policy_*
+ *   dirty_ring_pool_kvm.c  The VM: capability, ioctls, exits, statistics.
+ *	kvm_dirty_ring_pool_*
  *
  * The first two also build in userspace, see tools/testing/dirty_ring_pool/.
  */
@@ -24,7 +26,7 @@
 #include <linux/types.h>
 
 struct module;
-struct kvm_dirty_ring_pool;
+struct kvm_dirty_pool;
 
 /*
  * The state of a ring is one atomic word; a FREE ring is 0.  Only the owner
@@ -112,7 +114,7 @@ struct kvm_dirty_pool_ring {
  * @home: where a search for any ring starts: the vCPU's own ring
  * @reserve: a reserve was used, or would have been but for lack of room, and
  *	the gate was not passed since
- * @gated: counted in kvm_dirty_ring_pool::nr_gated
+ * @gated: counted in kvm_dirty_pool::nr_gated
  * @exit_ring: index + 1 of a parked ring that the vCPU has yet to report
  */
 struct kvm_dirty_pool_user {
@@ -185,15 +187,15 @@ struct kvm_dirty_pool_run {
  * @flush: flush the TLBs of all vCPUs.  Process context
  */
 struct kvm_dirty_pool_ops {
-	void (*notify)(struct kvm_dirty_ring_pool *pool,
+	void (*notify)(struct kvm_dirty_pool *pool,
 		       struct kvm_dirty_pool_user *user,
 		       struct kvm_dirty_pool_ring *ring,
 		       enum kvm_dirty_pool_event event);
-	bool (*wanted)(struct kvm_dirty_ring_pool *pool, u32 slot, u64 offset);
-	void (*quiesce)(struct kvm_dirty_ring_pool *pool);
-	void (*protect)(struct kvm_dirty_ring_pool *pool,
+	bool (*wanted)(struct kvm_dirty_pool *pool, u32 slot, u64 offset);
+	void (*quiesce)(struct kvm_dirty_pool *pool);
+	void (*protect)(struct kvm_dirty_pool *pool,
 			const struct kvm_dirty_pool_run *runs, u32 nr);
-	void (*flush)(struct kvm_dirty_ring_pool *pool);
+	void (*flush)(struct kvm_dirty_pool *pool);
 };
 
 /* The policy tries the user's last ring itself, by one compare-and-swap. */
@@ -225,21 +227,21 @@ struct kvm_dirty_pool_policy {
 	struct module *owner;
 	void *(*create)(u32 max_rings);
 	void (*destroy)(void *data);
-	u32 (*pick)(struct kvm_dirty_ring_pool *pool, void *data, u32 prev);
+	u32 (*pick)(struct kvm_dirty_pool *pool, void *data, u32 prev);
 	void (*put)(void *data, u32 ring);
 	struct list_head list;
 };
 
 /* A policy in use by a pool: replaced as a whole, under RCU. */
-struct kvm_dirty_pool_sched {
+struct kvm_dirty_pool_selector {
 	const struct kvm_dirty_pool_policy *policy;
 	unsigned int flags;
 	void *data;
 };
 
 /**
- * struct kvm_dirty_ring_pool - the rings of a VM
- * @sched: the policy and its state
+ * struct kvm_dirty_pool - the rings of a VM
+ * @selector: the policy and its state
  * @ops: the VM
  * @rings: @nr_rings rings, room for @max_rings
  * @nr_rings: rings only join; one that is detached keeps its place
@@ -258,10 +260,10 @@ struct kvm_dirty_pool_sched {
  * @overflows: marks lost
  * @resets: resets that have protected pages
  * @flushed: what @resets was when a flush began that is done by now
- * @sched_lock: serialises switches of the policy
+ * @selector_lock: serialises switches of the policy
  */
-struct kvm_dirty_ring_pool {
-	struct kvm_dirty_pool_sched __rcu *sched;
+struct kvm_dirty_pool {
+	struct kvm_dirty_pool_selector __rcu *selector;
 	const struct kvm_dirty_pool_ops *ops;
 	struct kvm_dirty_pool_ring **rings;
 	u32 nr_rings;
@@ -280,44 +282,44 @@ struct kvm_dirty_ring_pool {
 	atomic64_t overflows;
 	atomic_t resets;
 	atomic_t flushed;
-	struct mutex sched_lock; /* serialises switches of the policy */
+	struct mutex selector_lock; /* serialises switches of the policy */
 };
 
 /* dirty_ring_pool.c */
 
-int kvm_dirty_pool_init(struct kvm_dirty_ring_pool *pool,
+int kvm_dirty_pool_init(struct kvm_dirty_pool *pool,
 			const struct kvm_dirty_pool_ops *ops, u32 max_rings);
-void kvm_dirty_pool_exit(struct kvm_dirty_ring_pool *pool);
+void kvm_dirty_pool_exit(struct kvm_dirty_pool *pool);
 void kvm_dirty_pool_ring_init(struct kvm_dirty_pool_ring *ring,
 			      struct kvm_dirty_gfn *gfns, u32 size, u32 rsvd);
-void kvm_dirty_pool_add(struct kvm_dirty_ring_pool *pool,
+void kvm_dirty_pool_add(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_ring *ring);
-int kvm_dirty_pool_set_policy(struct kvm_dirty_ring_pool *pool,
+int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool,
 			      const char *name);
-void kvm_dirty_pool_get_policy(struct kvm_dirty_ring_pool *pool, char *name);
+void kvm_dirty_pool_get_policy(struct kvm_dirty_pool *pool, char *name);
 
-bool kvm_dirty_pool_claim(struct kvm_dirty_ring_pool *pool,
+bool kvm_dirty_pool_claim(struct kvm_dirty_pool *pool,
 			  struct kvm_dirty_pool_user *user, unsigned int flags,
 			  struct kvm_dirty_pool_claim *claim);
-void kvm_dirty_pool_return(struct kvm_dirty_ring_pool *pool,
+void kvm_dirty_pool_return(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_user *user,
 			   struct kvm_dirty_pool_claim *claim);
-u64 kvm_dirty_pool_mark(struct kvm_dirty_ring_pool *pool,
+u64 kvm_dirty_pool_mark(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_user *user, u32 slot, u64 offset,
 			u64 nr, unsigned int flags);
-bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
+bool kvm_dirty_pool_gate(struct kvm_dirty_pool *pool,
 			 struct kvm_dirty_pool_user *user);
-void kvm_dirty_pool_ungate(struct kvm_dirty_ring_pool *pool,
+void kvm_dirty_pool_ungate(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_user *user);
-bool kvm_dirty_pool_report_overflow(struct kvm_dirty_ring_pool *pool,
+bool kvm_dirty_pool_report_overflow(struct kvm_dirty_pool *pool,
 				    bool exits);
-bool kvm_dirty_pool_exhausted(struct kvm_dirty_ring_pool *pool);
-u32 kvm_dirty_pool_next(struct kvm_dirty_ring_pool *pool, u32 from);
-int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool, u32 first, u32 end,
+bool kvm_dirty_pool_exhausted(struct kvm_dirty_pool *pool);
+u32 kvm_dirty_pool_next(struct kvm_dirty_pool *pool, u32 from);
+int kvm_dirty_pool_reset(struct kvm_dirty_pool *pool, u32 first, u32 end,
 			 u32 *count);
-void kvm_dirty_pool_attach(struct kvm_dirty_ring_pool *pool,
+void kvm_dirty_pool_attach(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_ring *ring);
-void kvm_dirty_pool_detach(struct kvm_dirty_ring_pool *pool,
+void kvm_dirty_pool_detach(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_ring *ring);
 
 static inline void kvm_dirty_pool_user_init(struct kvm_dirty_pool_user *user,
@@ -337,7 +339,7 @@ static inline void kvm_dirty_pool_user_init(struct kvm_dirty_pool_user *user,
  *
  * Rings below this number may be looked at, also while others join.
  */
-static inline u32 kvm_dirty_pool_nr_rings(const struct kvm_dirty_ring_pool *pool)
+static inline u32 kvm_dirty_pool_nr_rings(const struct kvm_dirty_pool *pool)
 {
 	/* Pairs with the release in kvm_dirty_pool_add(): the ring is there. */
 	return smp_load_acquire(&pool->nr_rings);
@@ -407,12 +409,12 @@ struct kvm_vm_stat;
 struct vm_area_struct;
 
 /**
- * struct kvm_dirty_pool_range - a kvm_dirty_pool_run that was found valid
+ * struct kvm_dirty_ring_pool_range - a kvm_dirty_pool_run that was found valid
  * @memslot: the memslot, under SRCU
  * @offset: of the first page in the memslot, in pages
  * @mask: a bit for each page from @offset on, all in the memslot
  */
-struct kvm_dirty_pool_range {
+struct kvm_dirty_ring_pool_range {
 	struct kvm_memory_slot *memslot;
 	u64 offset;
 	unsigned long mask;
@@ -422,7 +424,7 @@ struct kvm_dirty_pool_range {
 
 #define kvm_has_dirty_ring_pool(kvm)	((kvm)->dirty_ring_pool)
 
-#define KVM_DIRTY_POOL_VM_STATS()					\
+#define KVM_DIRTY_RING_POOL_VM_STATS()					\
 	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_claims)		\
 	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_claim_retries)	\
 	, STATS_DESC_COUNTER(VM_GENERIC, dirty_pool_reserve_claims)	\
@@ -458,16 +460,16 @@ int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
 			      unsigned long arg);
 void kvm_dirty_ring_pool_stat(struct kvm *kvm, size_t offset, u64 *val);
 void kvm_dirty_ring_pool_stats(struct kvm *kvm, struct kvm_vm_stat *stat);
-void kvm_arch_dirty_pool_quiesce(struct kvm *kvm);
-void kvm_arch_dirty_pool_protect(struct kvm *kvm,
-				 const struct kvm_dirty_pool_range *ranges,
+void kvm_arch_dirty_ring_pool_quiesce(struct kvm *kvm);
+void kvm_arch_dirty_ring_pool_protect(struct kvm *kvm,
+				      const struct kvm_dirty_ring_pool_range *ranges,
 				 u32 nr);
 
 #else /* !CONFIG_HAVE_KVM_DIRTY_RING_POOL */
 
 #define kvm_has_dirty_ring_pool(kvm)	((void)(kvm), false)
 
-#define KVM_DIRTY_POOL_VM_STATS()
+#define KVM_DIRTY_RING_POOL_VM_STATS()
 
 static inline int kvm_dirty_ring_pool_max_size(void)
 {

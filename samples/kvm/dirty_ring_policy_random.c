@@ -31,7 +31,7 @@ static void random_destroy(void *data)
 	kfree(data);
 }
 
-static u32 random_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+static u32 random_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 {
 	struct random_policy *random = data;
 	u32 state = next_pseudo_random32(READ_ONCE(random->state));

@@ -33,7 +33,7 @@ static void pool_kfree(void *data)
 	kfree(data);
 }
 
-static u32 pool_rr_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+static u32 pool_rr_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 {
 	struct pool_round_robin *rr = data;
 	u32 ring = kvm_dirty_pool_next(pool, READ_ONCE(rr->cursor));
@@ -53,7 +53,7 @@ static struct kvm_dirty_pool_policy pool_round_robin = {
  * last-used: the ring that the user had last, and if that is taken or parked
  * the next one.  Two users that met on a ring part when they next collide.
  */
-static u32 pool_last_used_pick(struct kvm_dirty_ring_pool *pool, void *data,
+static u32 pool_last_used_pick(struct kvm_dirty_pool *pool, void *data,
 			       u32 prev)
 {
 	return kvm_dirty_pool_next(pool, prev + 1);
@@ -133,7 +133,7 @@ static bool pool_queue_once(unsigned long *queued, u32 ring)
 	return !test_and_set_bit(ring, queued);
 }
 
-static u32 pool_lru_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+static u32 pool_lru_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 {
 	struct pool_lru *lru = data;
 	int head = atomic_read(&lru->head);
@@ -217,7 +217,7 @@ static s64 pool_mru_top(s64 old, u32 ring_plus_1)
 	return (s64)(((((u64)old >> 32) + 1) << 32) | ring_plus_1);
 }
 
-static u32 pool_mru_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+static u32 pool_mru_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 {
 	struct pool_mru *mru = data;
 	s64 top = atomic64_read(&mru->top);

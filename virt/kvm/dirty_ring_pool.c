@@ -54,7 +54,7 @@
 #define POOL_TRIES_BUSY		BIT(18)
 
 /* The next ring at or after @from whose bit in @map is set, going round. */
-static u32 pool_next(struct kvm_dirty_ring_pool *pool,
+static u32 pool_next(struct kvm_dirty_pool *pool,
 		     const unsigned long *map, u32 from)
 {
 	u32 words = BITS_TO_LONGS(READ_ONCE(pool->nr_rings));
@@ -95,7 +95,7 @@ static u32 pool_next(struct kvm_dirty_ring_pool *pool,
  * Context: as kvm_dirty_pool_claim().
  * Return: the ring, which may be claimed, or KVM_DIRTY_POOL_NONE.
  */
-u32 kvm_dirty_pool_next(struct kvm_dirty_ring_pool *pool, u32 from)
+u32 kvm_dirty_pool_next(struct kvm_dirty_pool *pool, u32 from)
 {
 	return pool_next(pool, pool->avail, from);
 }
@@ -109,7 +109,7 @@ EXPORT_SYMBOL_GPL(kvm_dirty_pool_next);
  *
  * Context: any.
  */
-bool kvm_dirty_pool_exhausted(struct kvm_dirty_ring_pool *pool)
+bool kvm_dirty_pool_exhausted(struct kvm_dirty_pool *pool)
 {
 	return kvm_dirty_pool_next(pool, 0) == KVM_DIRTY_POOL_NONE;
 }
@@ -144,21 +144,21 @@ static __always_inline void pool_count(u64 *counter, u64 n)
 }
 
 /* A ring has become FREE.  Not before its word says so. */
-static void pool_put(struct kvm_dirty_ring_pool *pool,
+static void pool_put(struct kvm_dirty_pool *pool,
 		     struct kvm_dirty_pool_ring *ring)
 {
-	const struct kvm_dirty_pool_sched *sched;
+	const struct kvm_dirty_pool_selector *selector;
 
-	sched = rcu_dereference_sched(pool->sched);
-	if (sched->policy->put)
-		sched->policy->put(sched->data, ring->index);
+	selector = rcu_dereference_sched(pool->selector);
+	if (selector->policy->put)
+		selector->policy->put(selector->data, ring->index);
 }
 
 /*
  * A ring that holds reserve entries is parked, and a parked ring takes no
  * other entries: the reserve is drained when, and only when, the ring is.
  */
-static void pool_free_parked(struct kvm_dirty_ring_pool *pool,
+static void pool_free_parked(struct kvm_dirty_pool *pool,
 			     struct kvm_dirty_pool_ring *ring, u32 word)
 {
 	ring->soft_end = ring->dirty_index + ring->soft_limit;
@@ -179,7 +179,7 @@ static void pool_free_parked(struct kvm_dirty_ring_pool *pool,
  * resets a ring once: whichever of the return and the reset comes last has to
  * notice that the ring is empty, or it stays parked for ever.
  */
-static void pool_settle(struct kvm_dirty_ring_pool *pool,
+static void pool_settle(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_ring *ring, u32 word)
 {
 	word = (word | KVM_DIRTY_POOL_PARKED) & ~KVM_DIRTY_POOL_CLAIMED;
@@ -200,7 +200,7 @@ static void pool_settle(struct kvm_dirty_ring_pool *pool,
 }
 
 /* The reset's part of the above. */
-static void pool_settle_reset(struct kvm_dirty_ring_pool *pool,
+static void pool_settle_reset(struct kvm_dirty_pool *pool,
 			      struct kvm_dirty_pool_ring *ring)
 {
 	u32 word;
@@ -262,7 +262,7 @@ static __always_inline bool pool_claim_free(struct kvm_dirty_pool_user *user,
  * the vCPU asked for it brings the count along, by the release in
  * pool_free_parked().
  */
-static noinline bool pool_claim_spare(struct kvm_dirty_ring_pool *pool,
+static noinline bool pool_claim_spare(struct kvm_dirty_pool *pool,
 				      struct kvm_dirty_pool_user *user,
 				      struct kvm_dirty_pool_ring *ring,
 				      struct kvm_dirty_pool_claim *claim)
@@ -290,7 +290,7 @@ static noinline bool pool_claim_spare(struct kvm_dirty_ring_pool *pool,
  * Changes whenever an entry of any ring is reset, or a ring is attached: indices
  * only grow, and that of a ring that is attached does by one at least.
  */
-static u32 pool_resets(struct kvm_dirty_ring_pool *pool, u32 nr)
+static u32 pool_resets(struct kvm_dirty_pool *pool, u32 nr)
 {
 	u32 sum = 0;
 	u32 i;
@@ -310,7 +310,7 @@ static u32 pool_resets(struct kvm_dirty_ring_pool *pool, u32 nr)
  * reserves were seen full, -EBUSY if a ring is claimed and may yet have room.
  * With @hint, only rings that are said to have room are looked at.
  */
-static int pool_scan_reserve(struct kvm_dirty_ring_pool *pool,
+static int pool_scan_reserve(struct kvm_dirty_pool *pool,
 			     struct kvm_dirty_pool_user *user, u32 nr,
 			     bool hint, struct kvm_dirty_pool_claim *claim)
 {
@@ -368,7 +368,7 @@ static int pool_scan_reserve(struct kvm_dirty_ring_pool *pool,
  * As above, but 0 only if all reserves were full at the same time, and -EAGAIN
  * if they were not, because rings were drained or added while others filled.
  */
-static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
+static int pool_claim_reserve(struct kvm_dirty_pool *pool,
 			      struct kvm_dirty_pool_user *user, u32 nr,
 			      struct kvm_dirty_pool_claim *claim)
 {
@@ -401,7 +401,7 @@ static int pool_claim_reserve(struct kvm_dirty_ring_pool *pool,
 	return 0;
 }
 
-static __always_inline bool pool_claim_ring(struct kvm_dirty_ring_pool *pool,
+static __always_inline bool pool_claim_ring(struct kvm_dirty_pool *pool,
 					    struct kvm_dirty_pool_user *user,
 					    struct kvm_dirty_pool_ring *ring,
 					    unsigned int flags,
@@ -413,8 +413,8 @@ static __always_inline bool pool_claim_ring(struct kvm_dirty_ring_pool *pool,
 	return pool_claim_free(user, ring, claim);
 }
 
-static bool pool_search(struct kvm_dirty_ring_pool *pool,
-			const struct kvm_dirty_pool_sched *sched,
+static bool pool_search(struct kvm_dirty_pool *pool,
+			const struct kvm_dirty_pool_selector *selector,
 			struct kvm_dirty_pool_user *user, unsigned int flags,
 			u32 nr, u32 *failed, struct kvm_dirty_pool_claim *claim)
 {
@@ -424,7 +424,7 @@ static bool pool_search(struct kvm_dirty_ring_pool *pool,
 
 	/* As many tries as rings: what a policy offers may be out of date. */
 	for (i = 0; i < nr; i++) {
-		at = sched->policy->pick(pool, sched->data, at);
+		at = selector->policy->pick(pool, selector->data, at);
 		if (at >= nr)
 			break;
 		if (pool_claim_ring(pool, user, pool->rings[at], flags, claim))
@@ -445,8 +445,8 @@ static bool pool_search(struct kvm_dirty_ring_pool *pool,
 	return false;
 }
 
-static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
-				     const struct kvm_dirty_pool_sched *sched,
+static noinline bool pool_claim_slow(struct kvm_dirty_pool *pool,
+				     const struct kvm_dirty_pool_selector *selector,
 				     struct kvm_dirty_pool_user *user,
 				     unsigned int flags, u32 failed,
 				     struct kvm_dirty_pool_claim *claim)
@@ -471,7 +471,7 @@ static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
 		u32 nr = kvm_dirty_pool_nr_rings(pool);
 		int ret;
 
-		if (pool_search(pool, sched, user, flags, nr, &failed, claim)) {
+		if (pool_search(pool, selector, user, flags, nr, &failed, claim)) {
 			/* Another cache line, which few claims need. */
 			if (unlikely(failed))
 				pool_count(&claim->ring->retries, failed);
@@ -523,26 +523,26 @@ static noinline bool pool_claim_slow(struct kvm_dirty_ring_pool *pool,
  * Inlined where pages are marked, so that @claim is kept in registers there:
  * only @slow has an address.
  */
-static __always_inline bool pool_claim(struct kvm_dirty_ring_pool *pool,
+static __always_inline bool pool_claim(struct kvm_dirty_pool *pool,
 				       struct kvm_dirty_pool_user *user,
 				       unsigned int flags,
 				       struct kvm_dirty_pool_claim *claim)
 {
-	const struct kvm_dirty_pool_sched *sched;
+	const struct kvm_dirty_pool_selector *selector;
 	struct kvm_dirty_pool_ring *ring;
 	struct kvm_dirty_pool_claim slow;
 	u32 failed = 0;
 
-	sched = rcu_dereference_sched(pool->sched);
+	selector = rcu_dereference_sched(pool->selector);
 
 	ring = READ_ONCE(user->last);
-	if ((sched->flags & KVM_DIRTY_POOL_POLICY_STICKY) && likely(ring)) {
+	if ((selector->flags & KVM_DIRTY_POOL_POLICY_STICKY) && likely(ring)) {
 		if (likely(pool_claim_ring(pool, user, ring, flags, claim)))
 			goto claimed;
 		failed++;
 	}
 
-	if (!pool_claim_slow(pool, sched, user, flags, failed, &slow))
+	if (!pool_claim_slow(pool, selector, user, flags, failed, &slow))
 		return false;
 
 	*claim = slow;
@@ -579,14 +579,14 @@ claimed:
  * means that no ring is FREE, else that all are full or not coming back:
  * a mark would be lost.
  */
-bool kvm_dirty_pool_claim(struct kvm_dirty_ring_pool *pool,
+bool kvm_dirty_pool_claim(struct kvm_dirty_pool *pool,
 			  struct kvm_dirty_pool_user *user, unsigned int flags,
 			  struct kvm_dirty_pool_claim *claim)
 {
 	return pool_claim(pool, user, flags, claim);
 }
 
-static __always_inline void pool_return(struct kvm_dirty_ring_pool *pool,
+static __always_inline void pool_return(struct kvm_dirty_pool *pool,
 					struct kvm_dirty_pool_user *user,
 					const struct kvm_dirty_pool_claim *claim)
 {
@@ -638,7 +638,7 @@ static __always_inline void pool_return(struct kvm_dirty_ring_pool *pool,
  *
  * Context: as kvm_dirty_pool_claim().
  */
-void kvm_dirty_pool_return(struct kvm_dirty_ring_pool *pool,
+void kvm_dirty_pool_return(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_user *user,
 			   struct kvm_dirty_pool_claim *claim)
 {
@@ -649,7 +649,7 @@ void kvm_dirty_pool_return(struct kvm_dirty_ring_pool *pool,
  * Nothing can be done but to say so, once for each time that userspace clears
  * the state, and to keep a vCPU out of the guest until there is room again.
  */
-static void pool_overflow(struct kvm_dirty_ring_pool *pool,
+static void pool_overflow(struct kvm_dirty_pool *pool,
 			  struct kvm_dirty_pool_user *user, u32 slot,
 			  u64 offset, u64 nr)
 {
@@ -681,7 +681,7 @@ static void pool_overflow(struct kvm_dirty_ring_pool *pool,
  * Return: true if OVERFLOW is set and @exits, or if no exit has told of it yet:
  * this one does then.
  */
-bool kvm_dirty_pool_report_overflow(struct kvm_dirty_ring_pool *pool,
+bool kvm_dirty_pool_report_overflow(struct kvm_dirty_pool *pool,
 				    bool exits)
 {
 	int overflow = atomic_read(&pool->overflow);
@@ -695,10 +695,10 @@ bool kvm_dirty_pool_report_overflow(struct kvm_dirty_ring_pool *pool,
 }
 
 /* Not inlined, so that who calls it saves no registers if there is no put(). */
-static noinline void pool_put_last(const struct kvm_dirty_pool_sched *sched,
+static noinline void pool_put_last(const struct kvm_dirty_pool_selector *selector,
 				   struct kvm_dirty_pool_ring *ring)
 {
-	sched->policy->put(sched->data, ring->index);
+	selector->policy->put(selector->data, ring->index);
 }
 
 /*
@@ -706,17 +706,17 @@ static noinline void pool_put_last(const struct kvm_dirty_pool_sched *sched,
  * push and return in a row.  The locked instruction in the next claim waits
  * for all stores before it, so what counts here is how many there are.
  */
-static __always_inline bool pool_mark_last(struct kvm_dirty_ring_pool *pool,
+static __always_inline bool pool_mark_last(struct kvm_dirty_pool *pool,
 					   struct kvm_dirty_pool_user *user,
 					   u32 slot, u64 offset)
 {
-	const struct kvm_dirty_pool_sched *sched;
+	const struct kvm_dirty_pool_selector *selector;
 	struct kvm_dirty_pool_ring *ring;
 	struct kvm_dirty_pool_claim claim;
 
-	sched = rcu_dereference_sched(pool->sched);
+	selector = rcu_dereference_sched(pool->selector);
 	ring = READ_ONCE(user->last);
-	if (!(sched->flags & KVM_DIRTY_POOL_POLICY_STICKY) || unlikely(!ring) ||
+	if (!(selector->flags & KVM_DIRTY_POOL_POLICY_STICKY) || unlikely(!ring) ||
 	    unlikely(!pool_claim_free(user, ring, &claim)))
 		return false;
 
@@ -734,12 +734,12 @@ static __always_inline bool pool_mark_last(struct kvm_dirty_ring_pool *pool,
 	pool_count(&ring->pushed, 1);
 	trace_kvm_dirty_pool_return(pool, ring->index, user->id, 1);
 	pool_release(ring, KVM_DIRTY_POOL_FREE);
-	if (unlikely(sched->policy->put))
-		pool_put_last(sched, ring);
+	if (unlikely(selector->policy->put))
+		pool_put_last(selector, ring);
 	return true;
 }
 
-static noinline u64 pool_mark_run(struct kvm_dirty_ring_pool *pool,
+static noinline u64 pool_mark_run(struct kvm_dirty_pool *pool,
 				  struct kvm_dirty_pool_user *user, u32 slot,
 				  u64 offset, u64 nr, unsigned int flags)
 {
@@ -787,7 +787,7 @@ static noinline u64 pool_mark_run(struct kvm_dirty_ring_pool *pool,
  * KVM_DIRTY_POOL_NORESERVE; without it the OVERFLOW state is set if there is
  * no room, and all of @nr is returned: nothing is left to be done.
  */
-u64 kvm_dirty_pool_mark(struct kvm_dirty_ring_pool *pool,
+u64 kvm_dirty_pool_mark(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_user *user, u32 slot, u64 offset,
 			u64 nr, unsigned int flags)
 {
@@ -804,7 +804,7 @@ u64 kvm_dirty_pool_mark(struct kvm_dirty_ring_pool *pool,
 	return pool_mark_run(pool, user, slot, offset, nr, flags);
 }
 
-static bool pool_gate_shut(struct kvm_dirty_ring_pool *pool)
+static bool pool_gate_shut(struct kvm_dirty_pool *pool)
 {
 	/*
 	 * Acquire: what is pushed from here on sees the rings as the resets
@@ -835,7 +835,7 @@ static bool pool_gate_shut(struct kvm_dirty_ring_pool *pool)
  * Context: The vCPU's thread.
  * Return: true if it must; false also forgets that it used a reserve.
  */
-bool kvm_dirty_pool_gate(struct kvm_dirty_ring_pool *pool,
+bool kvm_dirty_pool_gate(struct kvm_dirty_pool *pool,
 			 struct kvm_dirty_pool_user *user)
 {
 	if (!user->reserve)
@@ -872,7 +872,7 @@ shut:
  *
  * Context: any.
  */
-void kvm_dirty_pool_ungate(struct kvm_dirty_ring_pool *pool,
+void kvm_dirty_pool_ungate(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_user *user)
 {
 	/* Against the same by another thread. */
@@ -897,7 +897,7 @@ static void pool_runs_init(struct pool_runs *runs)
 	memset(runs->hint, 0, sizeof(runs->hint));
 }
 
-static void pool_runs_flush(struct kvm_dirty_ring_pool *pool,
+static void pool_runs_flush(struct kvm_dirty_pool *pool,
 			    struct pool_runs *runs)
 {
 	if (runs->nr)
@@ -905,7 +905,7 @@ static void pool_runs_flush(struct kvm_dirty_ring_pool *pool,
 	runs->nr = 0;
 }
 
-static void pool_runs_add(struct kvm_dirty_ring_pool *pool,
+static void pool_runs_add(struct kvm_dirty_pool *pool,
 			  struct pool_runs *runs, u32 slot, u64 offset)
 {
 	u8 *hint = &runs->hint[offset / BITS_PER_LONG % KVM_DIRTY_POOL_RUNS];
@@ -933,7 +933,7 @@ static void pool_runs_add(struct kvm_dirty_ring_pool *pool,
  * writes.  @end was read from dirty_index before anyone waited for the faults
  * that pushed entries below it, which is done here unless it was: @quiesced.
  */
-static int pool_reset_ring(struct kvm_dirty_ring_pool *pool,
+static int pool_reset_ring(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_ring *ring, u32 end,
 			   bool *quiesced, struct pool_runs *runs, u32 *count)
 {
@@ -1001,7 +1001,7 @@ static int pool_reset_ring(struct kvm_dirty_ring_pool *pool,
  * and has not flushed yet.  The caller's pages have to be trapped when its call
  * is done, whoever did it.
  */
-static void pool_flush(struct kvm_dirty_ring_pool *pool)
+static void pool_flush(struct kvm_dirty_pool *pool)
 {
 	/* Pairs with pool_reset_ring(): these resets have protected. */
 	int resets = atomic_read_acquire(&pool->resets);
@@ -1036,7 +1036,7 @@ static void pool_flush(struct kvm_dirty_ring_pool *pool)
  * Context: Process context, may sleep. Takes the rings' reset_lock.
  * Return: 0, or -EINTR if a fatal signal is pending; @count is valid either way.
  */
-int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool, u32 first, u32 end,
+int kvm_dirty_pool_reset(struct kvm_dirty_pool *pool, u32 first, u32 end,
 			 u32 *count)
 {
 	struct pool_runs runs;
@@ -1066,58 +1066,58 @@ int kvm_dirty_pool_reset(struct kvm_dirty_ring_pool *pool, u32 first, u32 end,
 	return ret;
 }
 
-static struct kvm_dirty_pool_sched *pool_sched_create(const char *name, u32 max)
+static struct kvm_dirty_pool_selector *pool_selector_create(const char *name, u32 max)
 {
-	struct kvm_dirty_pool_sched *sched;
+	struct kvm_dirty_pool_selector *selector;
 	int ret = -ENOENT;
 
-	sched = kzalloc(sizeof(*sched), GFP_KERNEL_ACCOUNT);
-	if (!sched)
+	selector = kzalloc(sizeof(*selector), GFP_KERNEL_ACCOUNT);
+	if (!selector)
 		return ERR_PTR(-ENOMEM);
 
-	sched->policy = kvm_dirty_pool_policy_get(name);
-	if (!sched->policy)
+	selector->policy = kvm_dirty_pool_policy_get(name);
+	if (!selector->policy)
 		goto free;
-	sched->flags = sched->policy->flags;
+	selector->flags = selector->policy->flags;
 
 	ret = -ENOMEM;
-	if (sched->policy->create) {
-		sched->data = sched->policy->create(max);
-		if (!sched->data)
+	if (selector->policy->create) {
+		selector->data = selector->policy->create(max);
+		if (!selector->data)
 			goto put;
 	}
-	return sched;
+	return selector;
 
 put:
-	kvm_dirty_pool_policy_put(sched->policy);
+	kvm_dirty_pool_policy_put(selector->policy);
 free:
-	kfree(sched);
+	kfree(selector);
 	return ERR_PTR(ret);
 }
 
-static void pool_sched_destroy(struct kvm_dirty_pool_sched *sched)
+static void pool_selector_destroy(struct kvm_dirty_pool_selector *selector)
 {
-	if (sched->policy->destroy)
-		sched->policy->destroy(sched->data);
-	kvm_dirty_pool_policy_put(sched->policy);
-	kfree(sched);
+	if (selector->policy->destroy)
+		selector->policy->destroy(selector->data);
+	kvm_dirty_pool_policy_put(selector->policy);
+	kfree(selector);
 }
 
 /* Tell a policy of all rings that it could offer. */
-static void pool_sched_seed(struct kvm_dirty_ring_pool *pool,
-			    const struct kvm_dirty_pool_sched *sched)
+static void pool_selector_seed(struct kvm_dirty_pool *pool,
+			       const struct kvm_dirty_pool_selector *selector)
 {
 	u32 nr = kvm_dirty_pool_nr_rings(pool);
 	u32 i;
 
-	if (!sched->policy->put)
+	if (!selector->policy->put)
 		return;
 
 	preempt_disable();
 	for (i = 0; i < nr; i++) {
 		if (!(atomic_read(&pool->rings[i]->word) &
 		      (KVM_DIRTY_POOL_PARKED | KVM_DIRTY_POOL_DETACHED)))
-			sched->policy->put(sched->data, i);
+			selector->policy->put(selector->data, i);
 	}
 	preempt_enable();
 }
@@ -1132,29 +1132,29 @@ static void pool_sched_seed(struct kvm_dirty_ring_pool *pool,
  * Context: Process context, sleeps for a grace period.
  * Return: 0, -ENOENT for an unknown name, -ENOMEM.
  */
-int kvm_dirty_pool_set_policy(struct kvm_dirty_ring_pool *pool,
+int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool,
 			      const char *name)
 {
-	struct kvm_dirty_pool_sched *sched, *old;
+	struct kvm_dirty_pool_selector *selector, *old;
 
-	sched = pool_sched_create(name, pool->max_rings);
-	if (IS_ERR(sched))
-		return PTR_ERR(sched);
+	selector = pool_selector_create(name, pool->max_rings);
+	if (IS_ERR(selector))
+		return PTR_ERR(selector);
 
-	mutex_lock(&pool->sched_lock);
-	old = rcu_dereference_protected(pool->sched,
-					lockdep_is_held(&pool->sched_lock));
-	pool_sched_seed(pool, sched);
-	rcu_assign_pointer(pool->sched, sched);
-	trace_kvm_dirty_pool_policy(pool, sched->policy->name);
+	mutex_lock(&pool->selector_lock);
+	old = rcu_dereference_protected(pool->selector,
+					lockdep_is_held(&pool->selector_lock));
+	pool_selector_seed(pool, selector);
+	rcu_assign_pointer(pool->selector, selector);
+	trace_kvm_dirty_pool_policy(pool, selector->policy->name);
 	if (old) {
 		/* Pairs with the claims' preemption-off sections. */
 		synchronize_rcu();
 		/* Again, for the rings that were returned to the old one. */
-		pool_sched_seed(pool, sched);
-		pool_sched_destroy(old);
+		pool_selector_seed(pool, selector);
+		pool_selector_destroy(old);
 	}
-	mutex_unlock(&pool->sched_lock);
+	mutex_unlock(&pool->selector_lock);
 	return 0;
 }
 
@@ -1165,15 +1165,15 @@ int kvm_dirty_pool_set_policy(struct kvm_dirty_ring_pool *pool,
  *
  * Context: Process context.
  */
-void kvm_dirty_pool_get_policy(struct kvm_dirty_ring_pool *pool, char *name)
+void kvm_dirty_pool_get_policy(struct kvm_dirty_pool *pool, char *name)
 {
-	const struct kvm_dirty_pool_sched *sched;
+	const struct kvm_dirty_pool_selector *selector;
 
-	mutex_lock(&pool->sched_lock);
-	sched = rcu_dereference_protected(pool->sched,
-					  lockdep_is_held(&pool->sched_lock));
-	memcpy(name, sched->policy->name, KVM_DIRTY_RING_POLICY_NAME_MAX);
-	mutex_unlock(&pool->sched_lock);
+	mutex_lock(&pool->selector_lock);
+	selector = rcu_dereference_protected(pool->selector,
+					     lockdep_is_held(&pool->selector_lock));
+	memcpy(name, selector->policy->name, KVM_DIRTY_RING_POLICY_NAME_MAX);
+	mutex_unlock(&pool->selector_lock);
 }
 
 /**
@@ -1196,7 +1196,7 @@ void kvm_dirty_pool_ring_init(struct kvm_dirty_pool_ring *ring,
 }
 
 /* Under reset_lock, which is who may change the word of a DETACHED ring. */
-static void pool_attach(struct kvm_dirty_ring_pool *pool,
+static void pool_attach(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_ring *ring)
 {
 	ring->soft_end = ring->dirty_index + ring->soft_limit;
@@ -1222,7 +1222,7 @@ static void pool_attach(struct kvm_dirty_ring_pool *pool,
  *
  * Context: Process context. The caller serialises additions.
  */
-void kvm_dirty_pool_add(struct kvm_dirty_ring_pool *pool,
+void kvm_dirty_pool_add(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_ring *ring)
 {
 	mutex_lock(&ring->reset_lock);
@@ -1246,7 +1246,7 @@ void kvm_dirty_pool_add(struct kvm_dirty_ring_pool *pool,
  *
  * Context: Process context, may sleep. Takes the ring's reset_lock.
  */
-void kvm_dirty_pool_attach(struct kvm_dirty_ring_pool *pool,
+void kvm_dirty_pool_attach(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_ring *ring)
 {
 	u32 index;
@@ -1295,7 +1295,7 @@ static u32 pool_take_any(struct kvm_dirty_pool_ring *ring)
  * Context: Process context, may sleep. Takes the ring's reset_lock, and waits
  * for the owner of the ring's claim.
  */
-void kvm_dirty_pool_detach(struct kvm_dirty_ring_pool *pool,
+void kvm_dirty_pool_detach(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_ring *ring)
 {
 	u32 word, index, count = 0;
@@ -1356,14 +1356,14 @@ unlock:
  * Context: Process context, may sleep.
  * Return: 0 or -ENOMEM.
  */
-int kvm_dirty_pool_init(struct kvm_dirty_ring_pool *pool,
+int kvm_dirty_pool_init(struct kvm_dirty_pool *pool,
 			const struct kvm_dirty_pool_ops *ops, u32 max_rings)
 {
 	int ret;
 
 	pool->ops = ops;
 	pool->max_rings = max_rings;
-	mutex_init(&pool->sched_lock);
+	mutex_init(&pool->selector_lock);
 	kvm_dirty_pool_user_init(&pool->vm_user, KVM_DIRTY_POOL_VM_USER);
 
 	pool->rings = kvcalloc(max_rings, sizeof(*pool->rings),
@@ -1389,9 +1389,9 @@ int kvm_dirty_pool_init(struct kvm_dirty_ring_pool *pool,
  *
  * Context: Process context, may sleep.
  */
-void kvm_dirty_pool_exit(struct kvm_dirty_ring_pool *pool)
+void kvm_dirty_pool_exit(struct kvm_dirty_pool *pool)
 {
-	pool_sched_destroy(rcu_dereference_protected(pool->sched, 1));
+	pool_selector_destroy(rcu_dereference_protected(pool->selector, 1));
 	bitmap_free(pool->room);
 	bitmap_free(pool->avail);
 	kvfree(pool->rings);

@@ -19,8 +19,8 @@
 #include <trace/events/kvm_dirty_ring_pool.h>
 
 /**
- * struct kvm_dirty_pool_vm - a pool and its VM
- * @pool: what kvm->dirty_ring_pool points to
+ * struct kvm_dirty_ring_pool - a pool and its VM
+ * @pool: the protocol's part
  * @kvm: the VM
  * @cap_flags: KVM_DIRTY_RING_POOL_*, as enabled
  * @forced: userspace asked for per-vCPU rings
@@ -29,8 +29,8 @@
  *	written under kvm->lock
  * @kick: a bit for each vCPU to be kicked by @work
  */
-struct kvm_dirty_pool_vm {
-	struct kvm_dirty_ring_pool pool;
+struct kvm_dirty_ring_pool {
+	struct kvm_dirty_pool pool;
 	struct kvm *kvm;
 	u32 cap_flags;
 	bool forced;
@@ -71,15 +71,9 @@ module_param_cb(dirty_ring_policy, &policy_param_ops, NULL, 0644);
 MODULE_PARM_DESC(dirty_ring_policy,
 		 "Policy of new dirty ring pools, by name");
 
-static struct kvm_dirty_ring_pool *kvm_to_pool(struct kvm *kvm)
+static struct kvm_dirty_ring_pool *pool_to_vm(struct kvm_dirty_pool *pool)
 {
-	/* Pairs with the release in kvm_dirty_ring_pool_create(). */
-	return smp_load_acquire(&kvm->dirty_ring_pool);
-}
-
-static struct kvm_dirty_pool_vm *to_pool_vm(struct kvm_dirty_ring_pool *pool)
-{
-	return container_of(pool, struct kvm_dirty_pool_vm, pool);
+	return container_of(pool, struct kvm_dirty_ring_pool, pool);
 }
 
 static struct kvm_vcpu *ring_to_vcpu(struct kvm_dirty_pool_ring *ring)
@@ -91,7 +85,7 @@ static struct kvm_vcpu *ring_to_vcpu(struct kvm_dirty_pool_ring *ring)
  * Any vCPU will do, and the one that lost the mark may never run again: whichever
  * comes first reports it, in kvm_dirty_ring_pool_check_request().
  */
-static void pool_vm_request_overflow(struct kvm_dirty_pool_vm *vm, u32 nr)
+static void pool_vm_request_overflow(struct kvm_dirty_ring_pool *vm, u32 nr)
 {
 	u32 i;
 
@@ -109,8 +103,8 @@ static void pool_vm_request_overflow(struct kvm_dirty_pool_vm *vm, u32 nr)
 
 static void pool_vm_work(struct irq_work *work)
 {
-	struct kvm_dirty_pool_vm *vm =
-		container_of(work, struct kvm_dirty_pool_vm, work);
+	struct kvm_dirty_ring_pool *vm =
+		container_of(work, struct kvm_dirty_ring_pool, work);
 	u32 nr = kvm_dirty_pool_nr_rings(&vm->pool);
 	struct eventfd_ctx *eventfd;
 	u32 i;
@@ -134,12 +128,12 @@ static void pool_vm_work(struct irq_work *work)
  * A request bit is all that may be set here: the mark may be that of a vCPU
  * that is being scheduled out, under the run queue's lock.
  */
-static void pool_vm_notify(struct kvm_dirty_ring_pool *pool,
+static void pool_vm_notify(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_user *user,
 			   struct kvm_dirty_pool_ring *ring,
 			   enum kvm_dirty_pool_event event)
 {
-	struct kvm_dirty_pool_vm *vm = to_pool_vm(pool);
+	struct kvm_dirty_ring_pool *vm = pool_to_vm(pool);
 	struct kvm_vcpu *vcpu = NULL;
 
 	if (user != &pool->vm_user)
@@ -187,12 +181,12 @@ static struct kvm_memory_slot *pool_vm_memslot(struct kvm *kvm, u32 slot)
  * Architectures that can do better than these have their own.  Under mmu_lock
  * there are no faults that have marked, but not mapped yet.
  */
-void __weak kvm_arch_dirty_pool_quiesce(struct kvm *kvm)
+void __weak kvm_arch_dirty_ring_pool_quiesce(struct kvm *kvm)
 {
 }
 
-void __weak kvm_arch_dirty_pool_protect(struct kvm *kvm,
-					const struct kvm_dirty_pool_range *ranges,
+void __weak kvm_arch_dirty_ring_pool_protect(struct kvm *kvm,
+					     const struct kvm_dirty_ring_pool_range *ranges,
 					u32 nr)
 {
 	u32 i;
@@ -206,10 +200,10 @@ void __weak kvm_arch_dirty_pool_protect(struct kvm *kvm,
 	KVM_MMU_UNLOCK(kvm);
 }
 
-static bool pool_vm_wanted(struct kvm_dirty_ring_pool *pool, u32 slot,
+static bool pool_vm_wanted(struct kvm_dirty_pool *pool, u32 slot,
 			   u64 offset)
 {
-	struct kvm *kvm = to_pool_vm(pool)->kvm;
+	struct kvm *kvm = pool_to_vm(pool)->kvm;
 	struct kvm_memory_slot *memslot;
 	bool wanted;
 	int idx;
@@ -222,16 +216,16 @@ static bool pool_vm_wanted(struct kvm_dirty_ring_pool *pool, u32 slot,
 	return wanted;
 }
 
-static void pool_vm_quiesce(struct kvm_dirty_ring_pool *pool)
+static void pool_vm_quiesce(struct kvm_dirty_pool *pool)
 {
-	kvm_arch_dirty_pool_quiesce(to_pool_vm(pool)->kvm);
+	kvm_arch_dirty_ring_pool_quiesce(pool_to_vm(pool)->kvm);
 }
 
-static void pool_vm_protect(struct kvm_dirty_ring_pool *pool,
+static void pool_vm_protect(struct kvm_dirty_pool *pool,
 			    const struct kvm_dirty_pool_run *runs, u32 nr)
 {
-	struct kvm_dirty_pool_range ranges[KVM_DIRTY_POOL_RUNS];
-	struct kvm *kvm = to_pool_vm(pool)->kvm;
+	struct kvm_dirty_ring_pool_range ranges[KVM_DIRTY_POOL_RUNS];
+	struct kvm *kvm = pool_to_vm(pool)->kvm;
 	u32 i, valid = 0;
 	int idx;
 
@@ -254,7 +248,7 @@ static void pool_vm_protect(struct kvm_dirty_ring_pool *pool,
 			mask &= BIT(memslot->npages - offset) - 1;
 		if (!mask)
 			continue;
-		ranges[valid++] = (struct kvm_dirty_pool_range) {
+		ranges[valid++] = (struct kvm_dirty_ring_pool_range) {
 			.memslot = memslot,
 			.offset = offset,
 			.mask = mask,
@@ -262,14 +256,14 @@ static void pool_vm_protect(struct kvm_dirty_ring_pool *pool,
 	}
 
 	if (valid)
-		kvm_arch_dirty_pool_protect(kvm, ranges, valid);
+		kvm_arch_dirty_ring_pool_protect(kvm, ranges, valid);
 
 	srcu_read_unlock(&kvm->srcu, idx);
 }
 
-static void pool_vm_flush(struct kvm_dirty_ring_pool *pool)
+static void pool_vm_flush(struct kvm_dirty_pool *pool)
 {
-	kvm_flush_remote_tlbs(to_pool_vm(pool)->kvm);
+	kvm_flush_remote_tlbs(pool_to_vm(pool)->kvm);
 }
 
 static const struct kvm_dirty_pool_ops pool_vm_ops = {
@@ -318,7 +312,7 @@ int kvm_dirty_ring_pool_check_cap(const struct kvm_enable_cap *cap)
  */
 int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap)
 {
-	struct kvm_dirty_pool_vm *vm;
+	struct kvm_dirty_ring_pool *vm;
 	int ret;
 
 	lockdep_assert_held(&kvm->lock);
@@ -357,8 +351,11 @@ int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap
 		return ret;
 	}
 
-	/* Pairs with kvm_to_pool(), and the dependent loads of who marks. */
-	smp_store_release(&kvm->dirty_ring_pool, &vm->pool);
+	/*
+	 * Pairs with the acquires in kvm_dirty_ring_pool_ioctl() and _stat(), and
+	 * with the dependent loads of all that have a vCPU or a memslot at hand.
+	 */
+	smp_store_release(&kvm->dirty_ring_pool, vm);
 	return 0;
 }
 
@@ -374,12 +371,11 @@ int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap
  */
 void kvm_dirty_ring_pool_destroy(struct kvm *kvm)
 {
-	struct kvm_dirty_pool_vm *vm;
+	struct kvm_dirty_ring_pool *vm = kvm->dirty_ring_pool;
 
-	if (!kvm->dirty_ring_pool)
+	if (!vm)
 		return;
 
-	vm = to_pool_vm(kvm->dirty_ring_pool);
 	kvm->dirty_ring_pool = NULL;
 
 	irq_work_sync(&vm->work);
@@ -438,17 +434,17 @@ void kvm_dirty_ring_pool_init_vcpu(struct kvm_vcpu *vcpu)
  */
 void kvm_dirty_ring_pool_add_vcpu(struct kvm_vcpu *vcpu)
 {
-	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
+	struct kvm_dirty_ring_pool *vm = vcpu->kvm->dirty_ring_pool;
 
-	if (!pool)
+	if (!vm)
 		return;
 
 	lockdep_assert_held(&vcpu->mutex);
 	/* A vCPU starts with its own ring, so that each has one to itself. */
 	vcpu->dirty_pool_user.last = &vcpu->dirty_pool_ring;
-	kvm_dirty_pool_add(pool, &vcpu->dirty_pool_ring);
+	kvm_dirty_pool_add(&vm->pool, &vcpu->dirty_pool_ring);
 	/* What was lost before there was a vCPU is this one's to report. */
-	if (atomic_read(&pool->overflow) == KVM_DIRTY_POOL_OVERFLOW_NEW)
+	if (atomic_read(&vm->pool.overflow) == KVM_DIRTY_POOL_OVERFLOW_NEW)
 		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
 }
 
@@ -483,7 +479,7 @@ void kvm_dirty_ring_pool_vma_open(struct vm_area_struct *vma)
 	struct kvm_vcpu *vcpu = pool_vma_vcpu(vma);
 
 	if (vcpu && !vcpu->dirty_pool_ring.mappings++)
-		kvm_dirty_pool_attach(vcpu->kvm->dirty_ring_pool,
+		kvm_dirty_pool_attach(&vcpu->kvm->dirty_ring_pool->pool,
 				      &vcpu->dirty_pool_ring);
 }
 
@@ -500,6 +496,7 @@ void kvm_dirty_ring_pool_vma_open(struct vm_area_struct *vma)
 void kvm_dirty_ring_pool_vma_close(struct vm_area_struct *vma)
 {
 	struct kvm_vcpu *vcpu = pool_vma_vcpu(vma);
+	struct kvm_dirty_pool *pool;
 
 	/* With the process the VM ends, too: nothing is lost any more. */
 	if (!vcpu || !atomic_read(&vma->vm_mm->mm_users))
@@ -508,9 +505,10 @@ void kvm_dirty_ring_pool_vma_close(struct vm_area_struct *vma)
 	if (--vcpu->dirty_pool_ring.mappings)
 		return;
 
-	kvm_dirty_pool_detach(vcpu->kvm->dirty_ring_pool, &vcpu->dirty_pool_ring);
+	pool = &vcpu->kvm->dirty_ring_pool->pool;
+	kvm_dirty_pool_detach(pool, &vcpu->dirty_pool_ring);
 	/* The VM's own marks need not leave room for a vCPU that is unplugged. */
-	kvm_dirty_pool_ungate(vcpu->kvm->dirty_ring_pool, &vcpu->dirty_pool_user);
+	kvm_dirty_pool_ungate(pool, &vcpu->dirty_pool_user);
 }
 
 /**
@@ -558,7 +556,7 @@ void kvm_dirty_ring_pool_mmap(struct vm_area_struct *vma)
 void kvm_dirty_ring_pool_mark(struct kvm *kvm,
 			      const struct kvm_memory_slot *memslot, gfn_t gfn)
 {
-	struct kvm_dirty_ring_pool *pool = kvm->dirty_ring_pool;
+	struct kvm_dirty_pool *pool = &kvm->dirty_ring_pool->pool;
 	struct kvm_dirty_pool_user *user = &pool->vm_user;
 	unsigned int flags = 0;
 
@@ -591,7 +589,7 @@ void kvm_dirty_ring_pool_mark(struct kvm *kvm,
 void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
 				   u32 nr)
 {
-	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
+	struct kvm_dirty_pool *pool = &vcpu->kvm->dirty_ring_pool->pool;
 	struct kvm_dirty_pool_user *user = &vcpu->dirty_pool_user;
 	struct kvm_dirty_pool_claim claim;
 	bool claimed = false;
@@ -652,9 +650,9 @@ EXPORT_SYMBOL_GPL(kvm_dirty_ring_pool_mark_gpas);
  */
 bool kvm_dirty_ring_pool_stop(struct kvm_vcpu *vcpu)
 {
-	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
+	struct kvm_dirty_ring_pool *vm = vcpu->kvm->dirty_ring_pool;
 
-	return pool && kvm_dirty_pool_gate(pool, &vcpu->dirty_pool_user);
+	return vm && kvm_dirty_pool_gate(&vm->pool, &vcpu->dirty_pool_user);
 }
 EXPORT_SYMBOL_GPL(kvm_dirty_ring_pool_stop);
 
@@ -667,7 +665,7 @@ EXPORT_SYMBOL_GPL(kvm_dirty_ring_pool_stop);
  */
 bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
 {
-	struct kvm_dirty_ring_pool *pool = vcpu->kvm->dirty_ring_pool;
+	struct kvm_dirty_pool *pool = &vcpu->kvm->dirty_ring_pool->pool;
 	struct kvm_dirty_pool_user *user = &vcpu->dirty_pool_user;
 	u32 ring = 0, flags = 0, exit_ring;
 
@@ -713,14 +711,14 @@ bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
  */
 int kvm_dirty_ring_pool_reset_all(struct kvm *kvm)
 {
-	struct kvm_dirty_ring_pool *pool = kvm->dirty_ring_pool;
+	struct kvm_dirty_pool *pool = &kvm->dirty_ring_pool->pool;
 	u32 count = 0;
 
 	return kvm_dirty_pool_reset(pool, 0, kvm_dirty_pool_nr_rings(pool),
 				    &count) ?: count;
 }
 
-static int pool_vm_reset_one(struct kvm_dirty_pool_vm *vm, unsigned long ring)
+static int pool_vm_reset_one(struct kvm_dirty_ring_pool *vm, unsigned long ring)
 {
 	u32 nr = kvm_dirty_pool_nr_rings(&vm->pool);
 	u32 count = 0;
@@ -732,7 +730,7 @@ static int pool_vm_reset_one(struct kvm_dirty_pool_vm *vm, unsigned long ring)
 	return kvm_dirty_pool_reset(&vm->pool, ring, ring + 1, &count) ?: count;
 }
 
-static int pool_vm_set_policy(struct kvm_dirty_pool_vm *vm, void __user *argp)
+static int pool_vm_set_policy(struct kvm_dirty_ring_pool *vm, void __user *argp)
 {
 	struct kvm_dirty_ring_policy policy;
 
@@ -744,7 +742,7 @@ static int pool_vm_set_policy(struct kvm_dirty_pool_vm *vm, void __user *argp)
 	return kvm_dirty_pool_set_policy(&vm->pool, policy.name);
 }
 
-static int pool_vm_get_policy(struct kvm_dirty_pool_vm *vm, void __user *argp)
+static int pool_vm_get_policy(struct kvm_dirty_ring_pool *vm, void __user *argp)
 {
 	struct kvm_dirty_ring_policy policy;
 
@@ -752,7 +750,7 @@ static int pool_vm_get_policy(struct kvm_dirty_pool_vm *vm, void __user *argp)
 	return copy_to_user(argp, &policy, sizeof(policy)) ? -EFAULT : 0;
 }
 
-static int pool_vm_set_eventfd(struct kvm_dirty_pool_vm *vm, void __user *argp)
+static int pool_vm_set_eventfd(struct kvm_dirty_ring_pool *vm, void __user *argp)
 {
 	struct kvm_dirty_ring_pool_eventfd args;
 	struct eventfd_ctx *new = NULL, *old;
@@ -782,7 +780,7 @@ static int pool_vm_set_eventfd(struct kvm_dirty_pool_vm *vm, void __user *argp)
 }
 
 /* Marks for KVM_MARK_DIRTY what takes no more than a moment. */
-static int pool_vm_mark_some(struct kvm_dirty_pool_vm *vm,
+static int pool_vm_mark_some(struct kvm_dirty_ring_pool *vm,
 			     struct kvm_mark_dirty *args)
 {
 	struct kvm_memory_slot *memslot;
@@ -811,7 +809,7 @@ static int pool_vm_mark_some(struct kvm_dirty_pool_vm *vm,
 	return args->marked < args->num_pages;
 }
 
-static int pool_vm_mark_dirty(struct kvm_dirty_pool_vm *vm,
+static int pool_vm_mark_dirty(struct kvm_dirty_ring_pool *vm,
 			      struct kvm_mark_dirty __user *argp)
 {
 	struct kvm_mark_dirty args;
@@ -842,7 +840,7 @@ static int pool_vm_mark_dirty(struct kvm_dirty_pool_vm *vm,
 }
 
 /* A counter that the rings keep, by its place in struct kvm_dirty_pool_ring. */
-static u64 pool_vm_sum(struct kvm_dirty_ring_pool *pool, size_t offset)
+static u64 pool_vm_sum(struct kvm_dirty_pool *pool, size_t offset)
 {
 	u32 nr = kvm_dirty_pool_nr_rings(pool);
 	u64 sum = 0;
@@ -859,7 +857,7 @@ static u64 pool_vm_sum(struct kvm_dirty_ring_pool *pool, size_t offset)
 	pool_vm_sum(pool, offsetof(struct kvm_dirty_pool_ring, counter))
 
 /* By its place in struct kvm_dirty_ring_pool_state. */
-static u64 pool_vm_counter(struct kvm_dirty_ring_pool *pool, size_t offset)
+static u64 pool_vm_counter(struct kvm_dirty_pool *pool, size_t offset)
 {
 	switch (offset) {
 	case offsetof(struct kvm_dirty_ring_pool_state, claims):
@@ -895,7 +893,7 @@ static u64 pool_vm_counter(struct kvm_dirty_ring_pool *pool, size_t offset)
 static_assert(offsetofend(struct kvm_vm_stat, generic.dirty_pool_moves) ==
 	      POOL_END_STATS);
 
-static void pool_vm_count(struct kvm_dirty_ring_pool *pool,
+static void pool_vm_count(struct kvm_dirty_pool *pool,
 			  struct kvm_dirty_ring_pool_state *state)
 {
 	u32 i;
@@ -910,7 +908,7 @@ static void pool_vm_count(struct kvm_dirty_ring_pool *pool,
 	}
 }
 
-static int pool_vm_get_rings(struct kvm_dirty_ring_pool *pool, u32 nr,
+static int pool_vm_get_rings(struct kvm_dirty_pool *pool, u32 nr,
 			     struct kvm_dirty_ring_state __user *argp)
 {
 	u32 i;
@@ -934,10 +932,10 @@ static int pool_vm_get_rings(struct kvm_dirty_ring_pool *pool, u32 nr,
 	return 0;
 }
 
-static int pool_vm_get_state(struct kvm_dirty_pool_vm *vm,
+static int pool_vm_get_state(struct kvm_dirty_ring_pool *vm,
 			     struct kvm_dirty_ring_pool_state __user *argp)
 {
-	struct kvm_dirty_ring_pool *pool = &vm->pool;
+	struct kvm_dirty_pool *pool = &vm->pool;
 	struct kvm_dirty_ring_pool_state args, state = {};
 	int ret;
 
@@ -983,14 +981,13 @@ static int pool_vm_get_state(struct kvm_dirty_pool_vm *vm,
 int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
 			      unsigned long arg)
 {
-	struct kvm_dirty_ring_pool *pool = kvm_to_pool(kvm);
+	/* Pairs with the release in kvm_dirty_ring_pool_create(). */
+	struct kvm_dirty_ring_pool *vm = smp_load_acquire(&kvm->dirty_ring_pool);
 	void __user *argp = (void __user *)arg;
-	struct kvm_dirty_pool_vm *vm;
 
-	if (!pool)
+	if (!vm)
 		return -EINVAL;
 
-	vm = to_pool_vm(pool);
 	switch (ioctl) {
 	case KVM_RESET_DIRTY_RING:
 		return pool_vm_reset_one(vm, arg);
@@ -1020,10 +1017,11 @@ int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
  */
 void kvm_dirty_ring_pool_stat(struct kvm *kvm, size_t offset, u64 *val)
 {
-	struct kvm_dirty_ring_pool *pool = kvm_to_pool(kvm);
+	/* Pairs with the release in kvm_dirty_ring_pool_create(). */
+	struct kvm_dirty_ring_pool *vm = smp_load_acquire(&kvm->dirty_ring_pool);
 
-	if (pool && offset >= POOL_FIRST_STAT && offset < POOL_END_STATS)
-		*val = pool_vm_counter(pool, offset - POOL_FIRST_STAT +
+	if (vm && offset >= POOL_FIRST_STAT && offset < POOL_END_STATS)
+		*val = pool_vm_counter(&vm->pool, offset - POOL_FIRST_STAT +
 					     POOL_FIRST_COUNTER);
 }
 

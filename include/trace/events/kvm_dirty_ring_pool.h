@@ -9,7 +9,7 @@
 #include <linux/tracepoint.h>
 
 TRACE_EVENT(kvm_dirty_pool_claim,
-	TP_PROTO(struct kvm_dirty_ring_pool *pool, u32 ring, u32 user, u32 word,
+	TP_PROTO(struct kvm_dirty_pool *pool, u32 ring, u32 user, u32 word,
 		 u32 room),
 	TP_ARGS(pool, ring, user, word, room),
 
@@ -36,7 +36,7 @@ TRACE_EVENT(kvm_dirty_pool_claim,
 );
 
 TRACE_EVENT(kvm_dirty_pool_return,
-	TP_PROTO(struct kvm_dirty_ring_pool *pool, u32 ring, u32 user,
+	TP_PROTO(struct kvm_dirty_pool *pool, u32 ring, u32 user,
 		 u32 pushed),
 	TP_ARGS(pool, ring, user, pushed),
 
@@ -60,7 +60,7 @@ TRACE_EVENT(kvm_dirty_pool_return,
 );
 
 TRACE_EVENT(kvm_dirty_pool_park,
-	TP_PROTO(struct kvm_dirty_ring_pool *pool, u32 ring, u32 user),
+	TP_PROTO(struct kvm_dirty_pool *pool, u32 ring, u32 user),
 	TP_ARGS(pool, ring, user),
 
 	TP_STRUCT__entry(
@@ -80,7 +80,7 @@ TRACE_EVENT(kvm_dirty_pool_park,
 );
 
 TRACE_EVENT(kvm_dirty_pool_drain,
-	TP_PROTO(struct kvm_dirty_ring_pool *pool, u32 ring),
+	TP_PROTO(struct kvm_dirty_pool *pool, u32 ring),
 	TP_ARGS(pool, ring),
 
 	TP_STRUCT__entry(
@@ -97,7 +97,7 @@ TRACE_EVENT(kvm_dirty_pool_drain,
 );
 
 TRACE_EVENT(kvm_dirty_pool_exhausted,
-	TP_PROTO(struct kvm_dirty_ring_pool *pool, u32 user),
+	TP_PROTO(struct kvm_dirty_pool *pool, u32 user),
 	TP_ARGS(pool, user),
 
 	TP_STRUCT__entry(
@@ -114,7 +114,7 @@ TRACE_EVENT(kvm_dirty_pool_exhausted,
 );
 
 TRACE_EVENT(kvm_dirty_pool_overflow,
-	TP_PROTO(struct kvm_dirty_ring_pool *pool, u32 user, u32 slot,
+	TP_PROTO(struct kvm_dirty_pool *pool, u32 user, u32 slot,
 		 u64 offset, u64 nr),
 	TP_ARGS(pool, user, slot, offset, nr),
 
@@ -140,7 +140,7 @@ TRACE_EVENT(kvm_dirty_pool_overflow,
 );
 
 TRACE_EVENT(kvm_dirty_pool_policy,
-	TP_PROTO(struct kvm_dirty_ring_pool *pool, const char *name),
+	TP_PROTO(struct kvm_dirty_pool *pool, const char *name),
 	TP_ARGS(pool, name),
 
 	TP_STRUCT__entry(

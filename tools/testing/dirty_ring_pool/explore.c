@@ -333,10 +333,10 @@ static void check(void)
 		sched_fail("OVERFLOW");
 
 	/* A queue holds all that is FREE, once nobody works on it. */
-	if (vm.pool.sched->policy->put && !leave_queue) {
+	if (vm.pool.selector->policy->put && !leave_queue) {
 		for (i = 0; i < nr; i++) {
-			u32 ring = vm.pool.sched->policy->pick(&vm.pool,
-					vm.pool.sched->data, 0);
+			u32 ring = vm.pool.selector->policy->pick(&vm.pool,
+					vm.pool.selector->data, 0);
 
 			if (unmapped[i])
 				break;

@@ -137,7 +137,7 @@ static void explain(u64 start, u64 spte, const char *why)
 
 static void one(u64 start)
 {
-	struct kvm_dirty_pool_range range = {
+	struct kvm_dirty_ring_pool_range range = {
 		.memslot = &slot, .offset = GFN - slot.base_gfn, .mask = 1,
 	};
 	u64 spte;
@@ -146,7 +146,7 @@ static void one(u64 start)
 	kept = 0;
 	set_late = false;
 	*spte_of(&root, GFN) = start;
-	kvm_arch_dirty_pool_protect(&kvm, &range, 1);
+	kvm_arch_dirty_ring_pool_protect(&kvm, &range, 1);
 	spte = *spte_of(&root, GFN);
 	schedules++;
 
@@ -196,7 +196,7 @@ static void test_steps(int pml, const char *name)
 /* Which SPTEs are looked at, in which roots, under which lock. */
 static void test_range(void)
 {
-	struct kvm_dirty_pool_range ranges[] = {
+	struct kvm_dirty_ring_pool_range ranges[] = {
 		{ .memslot = &slot, .offset = 0, .mask = 0x35 },
 		{ .memslot = &slot, .offset = 6, .mask = 0x1 },
 	};
@@ -218,7 +218,7 @@ static void test_range(void)
 		root.level = way == 3 ? PG_LEVEL_2M : PG_LEVEL_4K;
 		kvm.rmaps = way == 4;
 		kvm.by_writer = 0;
-		kvm_arch_dirty_pool_protect(&kvm, ranges, 2);
+		kvm_arch_dirty_ring_pool_protect(&kvm, ranges, 2);
 		for (i = 0; i < SPTES; i++) {
 			bool in = (i == 1 || i == 3 || i >= 5);
 
@@ -245,7 +245,7 @@ static void test_range(void)
 static void test_hole(void)
 {
 	/* The first table, the second, and the first one again: gfns 1, 5, 3 */
-	struct kvm_dirty_pool_range ranges[] = {
+	struct kvm_dirty_ring_pool_range ranges[] = {
 		{ .memslot = &slot, .offset = 0, .mask = 1 },
 		{ .memslot = &slot, .offset = SPTE_ENT_PER_PAGE, .mask = 1 },
 		{ .memslot = &slot, .offset = 2, .mask = 1 },
@@ -258,7 +258,7 @@ static void test_hole(void)
 	root.huge = BIT(1);
 	/* One root: what was found in it is not forgotten for another's. */
 	other.role.invalid = true;
-	kvm_arch_dirty_pool_protect(&kvm, ranges, ARRAY_SIZE(ranges));
+	kvm_arch_dirty_ring_pool_protect(&kvm, ranges, ARRAY_SIZE(ranges));
 	other.role.invalid = false;
 	root.huge = 0;
 	for (i = 0; i < SPTES; i++)
@@ -275,7 +275,7 @@ static void test_hole(void)
  */
 static void test_breaks(void)
 {
-	struct kvm_dirty_pool_range ranges[SPTES - 1];
+	struct kvm_dirty_ring_pool_range ranges[SPTES - 1];
 	u64 w = SPTE_PRESENT | PT_WRITABLE_MASK;
 	int nr = SPTES - 1, after, i, n = 0;
 	unsigned long by_writer;
@@ -285,7 +285,7 @@ static void test_breaks(void)
 		plan[i] = NOTHING;
 	kvm_x86_ops.cpu_dirty_log_size = 0;
 	for (i = 0; i < nr; i++)
-		ranges[i] = (struct kvm_dirty_pool_range) {
+		ranges[i] = (struct kvm_dirty_ring_pool_range) {
 			.memslot = &slot, .offset = i, .mask = 1,
 		};
 	/* After each range two questions are asked, or one. */
@@ -300,7 +300,7 @@ static void test_breaks(void)
 			kvm.rmaps = false;
 			kvm.by_writer = 0;
 			kvm.pfns_dirty = 0;
-			kvm_arch_dirty_pool_protect(&kvm, ranges, nr);
+			kvm_arch_dirty_ring_pool_protect(&kvm, ranges, nr);
 			by_writer = kvm.by_writer;
 			for (i = 1; i < SPTES; i++)
 				shim_assert((*spte_of(&root, i) == SPTE_PRESENT) ^

@@ -739,7 +739,7 @@ static void t_switch_nomem(void)
 	EQUAL(kvm_dirty_pool_policy_set_default("round-robin"), 0);
 	drp_alloc_fail = 0;
 	for (n = 1; n < 5; n++) {
-		struct kvm_dirty_ring_pool pool = {};
+		struct kvm_dirty_pool pool = {};
 		static const struct kvm_dirty_pool_ops ops;
 
 		drp_alloc_fail = n;
@@ -749,12 +749,12 @@ static void t_switch_nomem(void)
 	EQUAL(kvm_dirty_pool_policy_set_default("last-used"), 0);
 }
 
-static u32 lazy_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+static u32 lazy_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 {
 	return NONE;
 }
 
-static u32 mad_pick(struct kvm_dirty_ring_pool *pool, void *data, u32 prev)
+static u32 mad_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 {
 	static u32 n;
 

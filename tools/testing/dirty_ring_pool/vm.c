@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "vm.h"
 
-static void vm_notify(struct kvm_dirty_ring_pool *pool,
+static void vm_notify(struct kvm_dirty_pool *pool,
 		      struct kvm_dirty_pool_user *user,
 		      struct kvm_dirty_pool_ring *ring,
 		      enum kvm_dirty_pool_event event)
@@ -25,7 +25,7 @@ static void vm_notify(struct kvm_dirty_ring_pool *pool,
 	}
 }
 
-static void vm_protect(struct kvm_dirty_ring_pool *pool,
+static void vm_protect(struct kvm_dirty_pool *pool,
 		       const struct kvm_dirty_pool_run *runs, u32 nr)
 {
 	struct vm *vm = (struct vm *)pool;
@@ -47,7 +47,7 @@ static void vm_protect(struct kvm_dirty_ring_pool *pool,
 	__atomic_fetch_add(&vm->protects, 1, __ATOMIC_RELAXED);
 }
 
-static void vm_flush(struct kvm_dirty_ring_pool *pool)
+static void vm_flush(struct kvm_dirty_pool *pool)
 {
 	struct vm *vm = (struct vm *)pool;
 
@@ -57,14 +57,14 @@ static void vm_flush(struct kvm_dirty_ring_pool *pool)
 		vm->on_flush(vm);
 }
 
-static void vm_quiesce(struct kvm_dirty_ring_pool *pool)
+static void vm_quiesce(struct kvm_dirty_pool *pool)
 {
 	struct vm *vm = (struct vm *)pool;
 
 	__atomic_fetch_add(&vm->quiesces, 1, __ATOMIC_RELAXED);
 }
 
-static bool vm_wanted(struct kvm_dirty_ring_pool *pool, u32 slot, u64 offset)
+static bool vm_wanted(struct kvm_dirty_pool *pool, u32 slot, u64 offset)
 {
 	struct vm *vm = (struct vm *)pool;
 

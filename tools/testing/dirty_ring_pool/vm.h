@@ -14,7 +14,7 @@
 #define VM_MAX_RINGS	64
 
 struct vm {
-	struct kvm_dirty_ring_pool pool;
+	struct kvm_dirty_pool pool;
 	struct kvm_dirty_pool_ring ring[VM_MAX_RINGS];
 	struct kvm_dirty_pool_user user[VM_MAX_RINGS];
 	u32 fetch[VM_MAX_RINGS];	/* userspace's place in the ring */

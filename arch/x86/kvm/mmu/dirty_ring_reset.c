@@ -13,7 +13,7 @@
  * installed, writable, after the walk has passed; nothing would tell of the
  * next write.  So a reset waits once, between reading how far the ring is
  * filled and its first walk, until the faults have dropped the lock that hold
- * it then: see kvm_arch_dirty_pool_quiesce().
+ * it then: see kvm_arch_dirty_ring_pool_quiesce().
  *
  * A SPTE is only changed by a compare-and-swap that clears one bit, Writable
  * or Dirty, of a leaf that was seen to be present:
@@ -88,7 +88,7 @@ static void clear_bit_shared(struct kvm_mmu_page *root, u64 *sptep, gfn_t gfn,
 }
 
 static void protect_root_shared(struct kvm_mmu_page *root,
-				const struct kvm_dirty_pool_range *range,
+				const struct kvm_dirty_ring_pool_range *range,
 				struct last_table *last)
 {
 	gfn_t base = range->memslot->base_gfn + range->offset;
@@ -109,7 +109,7 @@ static void protect_root_shared(struct kvm_mmu_page *root,
 
 /* Returns the number of ranges done, less than @nr if others want the lock. */
 static u32 protect_shared(struct kvm *kvm,
-			  const struct kvm_dirty_pool_range *ranges, u32 nr)
+			  const struct kvm_dirty_ring_pool_range *ranges, u32 nr)
 {
 	/*
 	 * One walk for neighbours, in one range or more: RCU keeps a table that
@@ -137,12 +137,12 @@ static u32 protect_shared(struct kvm *kvm,
 }
 
 /**
- * kvm_arch_dirty_pool_quiesce - let the faults in flight install their SPTEs
+ * kvm_arch_dirty_ring_pool_quiesce - let the faults in flight install their SPTEs
  * @kvm: the VM
  *
  * Context: Process context. Takes mmu_lock for write, for no time at all.
  */
-void kvm_arch_dirty_pool_quiesce(struct kvm *kvm)
+void kvm_arch_dirty_ring_pool_quiesce(struct kvm *kvm)
 {
 	/* Once a VM has rmaps, no walk is shared any more. */
 	if (kvm_memslots_have_rmaps(kvm))
@@ -154,7 +154,7 @@ void kvm_arch_dirty_pool_quiesce(struct kvm *kvm)
 }
 
 /**
- * kvm_arch_dirty_pool_protect - trap writes to harvested pages again
+ * kvm_arch_dirty_ring_pool_protect - trap writes to harvested pages again
  * @kvm: the VM
  * @ranges: pages of memslots
  * @nr: number of @ranges
@@ -167,8 +167,8 @@ void kvm_arch_dirty_pool_quiesce(struct kvm *kvm)
  * Context: Process context, under kvm->srcu. Takes mmu_lock, for read if it
  * can, and gives it up when others want it.
  */
-void kvm_arch_dirty_pool_protect(struct kvm *kvm,
-				 const struct kvm_dirty_pool_range *ranges,
+void kvm_arch_dirty_ring_pool_protect(struct kvm *kvm,
+				      const struct kvm_dirty_ring_pool_range *ranges,
 				 u32 nr)
 {
 	u32 i = 0;

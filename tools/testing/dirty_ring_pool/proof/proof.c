@@ -37,7 +37,7 @@ static bool maybe(void)
 	return any;
 }
 
-static struct kvm_dirty_ring_pool pool;
+static struct kvm_dirty_pool pool;
 static struct kvm_dirty_pool_ring ring;
 static struct kvm_dirty_pool_ring *rings[] = { &ring };
 static struct kvm_dirty_gfn page[SIZE];
@@ -114,14 +114,14 @@ void drp_point(const void *addr, enum drp_access access)
 
 /* -- the VM and a policy, which may return what it likes */
 
-static void vm_notify(struct kvm_dirty_ring_pool *p,
+static void vm_notify(struct kvm_dirty_pool *p,
 		      struct kvm_dirty_pool_user *user,
 		      struct kvm_dirty_pool_ring *r,
 		      enum kvm_dirty_pool_event event)
 {
 }
 
-static void vm_protect(struct kvm_dirty_ring_pool *p,
+static void vm_protect(struct kvm_dirty_pool *p,
 		       const struct kvm_dirty_pool_run *runs, u32 nr)
 {
 	u32 i;
@@ -138,7 +138,7 @@ static void vm_protect(struct kvm_dirty_ring_pool *p,
 	}
 }
 
-static void vm_flush(struct kvm_dirty_ring_pool *p)
+static void vm_flush(struct kvm_dirty_pool *p)
 {
 }
 
@@ -148,13 +148,13 @@ static const struct kvm_dirty_pool_ops vm_ops = {
 	.flush		= vm_flush,
 };
 
-static u32 any_pick(struct kvm_dirty_ring_pool *p, void *data, u32 prev)
+static u32 any_pick(struct kvm_dirty_pool *p, void *data, u32 prev)
 {
 	return ANY(u32);
 }
 
 static struct kvm_dirty_pool_policy any_policy = { .pick = any_pick };
-static struct kvm_dirty_pool_sched any_sched = { .policy = &any_policy };
+static struct kvm_dirty_pool_selector any_selector = { .policy = &any_policy };
 
 /* -- the state */
 
@@ -197,8 +197,8 @@ static void any_state(void)
 	pool.nr_rings = 1;
 	pool.max_rings = 1;
 	pool.ops = &vm_ops;
-	pool.sched = &any_sched;
-	any_sched.flags = ANY(u32);
+	pool.selector = &any_selector;
+	any_selector.flags = ANY(u32);
 	/* Whether all was full, who waits at the gate, what is flushed. */
 	pool.full_at = ANY(int);
 	pool.overflow.counter = ANY(int);

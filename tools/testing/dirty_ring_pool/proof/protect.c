@@ -33,16 +33,16 @@ struct kvm {
 	int srcu;
 };
 
-struct kvm_dirty_pool_vm {
-	struct kvm_dirty_ring_pool pool;
+struct kvm_dirty_ring_pool {
+	struct kvm_dirty_pool pool;
 	struct kvm *kvm;
 };
 
 static bool in_srcu;
 
-static struct kvm_dirty_pool_vm *to_pool_vm(struct kvm_dirty_ring_pool *pool)
+static struct kvm_dirty_ring_pool *to_pool_vm(struct kvm_dirty_pool *pool)
 {
-	return (struct kvm_dirty_pool_vm *)pool;
+	return (struct kvm_dirty_ring_pool *)pool;
 }
 
 static u32 kvm_arch_nr_memslot_as_ids(struct kvm *kvm)
@@ -89,8 +89,8 @@ static struct {
 	bool seen;
 } witness;
 
-void kvm_arch_dirty_pool_protect(struct kvm *kvm,
-				 const struct kvm_dirty_pool_range *ranges,
+void kvm_arch_dirty_ring_pool_protect(struct kvm *kvm,
+				      const struct kvm_dirty_ring_pool_range *ranges,
 				 u32 nr)
 {
 	u32 i, bit = ANY(u32);
@@ -120,7 +120,7 @@ void proof_protect(void)
 	struct kvm_memory_slot slot0, slot1;
 	struct kvm kvm = { .slots = { { &slot0 }, { &slot1 } } };
 	bool exists[ADDRESS_SPACES], in_slot;
-	struct kvm_dirty_pool_vm vm = { .kvm = &kvm };
+	struct kvm_dirty_ring_pool vm = { .kvm = &kvm };
 	u32 nr = ANY(u32), i, as_id;
 
 	ASSUME(nr && nr <= KVM_DIRTY_POOL_RUNS);

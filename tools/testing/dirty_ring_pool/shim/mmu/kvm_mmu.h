@@ -35,7 +35,7 @@ struct kvm_memory_slot {
 	int as_id;
 };
 
-struct kvm_dirty_pool_range {
+struct kvm_dirty_ring_pool_range {
 	struct kvm_memory_slot *memslot;
 	u64 offset;
 	unsigned long mask;
@@ -166,9 +166,9 @@ kvm_arch_mmu_enable_log_dirty_pt_masked(struct kvm *kvm,
 	kvm->by_writer |= mask << (slot->base_gfn + offset);
 }
 
-void kvm_arch_dirty_pool_quiesce(struct kvm *kvm);
-void kvm_arch_dirty_pool_protect(struct kvm *kvm,
-				 const struct kvm_dirty_pool_range *ranges,
+void kvm_arch_dirty_ring_pool_quiesce(struct kvm *kvm);
+void kvm_arch_dirty_ring_pool_protect(struct kvm *kvm,
+				      const struct kvm_dirty_ring_pool_range *ranges,
 				 u32 nr);
 
 #endif
