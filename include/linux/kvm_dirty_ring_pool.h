@@ -38,52 +38,49 @@ struct kvm_dirty_pool;
 /* Entries were pushed while the ring was parked. */
 #define KVM_DIRTY_POOL_RESERVE		BIT(2)
 
-/* Not in use: its memory is not mapped, or it has not joined yet. */
+/* Not in use: its memory is not mapped, or it has not joined the pool yet. */
 #define KVM_DIRTY_POOL_DETACHED		BIT(3)
 
-/* A claim is held with preemption off: bound the entries pushed under it. */
+/* The maximum number of entries pushed under one claim, with preemption disabled. */
 #define KVM_DIRTY_POOL_BATCH		64
 
-/*
- * Runs of pages protected together: hold a ring's neighbours, fit on the stack,
- * which is small where a long is.
- */
+/* The maximum number of runs that are protected together; they are on the stack. */
 #define KVM_DIRTY_POOL_RUNS		BITS_PER_LONG
 
-/* OVERFLOW, before and after an exit has told of it. */
+/* OVERFLOW is set, and no exit has reported it yet, or one has. */
 #define KVM_DIRTY_POOL_OVERFLOW_NEW		1
 #define KVM_DIRTY_POOL_OVERFLOW_REPORTED	2
 
-/* No ring, and the end of every search. */
+/* No ring: what a search that found none returns. */
 #define KVM_DIRTY_POOL_NONE		(~0u)
 
 /**
- * struct kvm_dirty_pool_ring - what the pool knows of one ring
+ * struct kvm_dirty_pool_ring - the pool's view of one ring
  * @word: FREE, or KVM_DIRTY_POOL_* bits
  * @dirty_index: free running; the entry that is pushed next
- * @soft_end: @dirty_index at which the ring parks.  Computed from a cached
- *	@reset_index, so it may lag behind, but never runs ahead
+ * @soft_end: the @dirty_index at which the ring is parked.  Computed from an earlier
+ *	@reset_index, so it may be too low, but never too high
  * @mask: number of entries - 1
  * @gfns: the entries; userspace can write them at any time
  * @last_user: id of the user that claimed the ring last
  * @index: of the ring in the pool
- * @claims: how often the ring was claimed
- * @moves: claims by another user than the one before
- * @pushed: entries pushed
+ * @claims: number of claims of the ring
+ * @moves: number of claims by another user than the one before
+ * @pushed: number of entries pushed
  * @reset_index: free running; the entry that is reset next
  * @soft_limit: in entries
- * @retries: claims of other rings that failed before this one was claimed
- * @reserve_claims: claims of the parked ring for its reserve
- * @parks: how often the soft limit was reached
- * @drains: how often the ring was found empty while parked, and freed, or was
+ * @retries: number of claims of other rings that failed before this one was claimed
+ * @reserve_claims: number of claims for the reserve
+ * @parks: number of times that the ring was parked
+ * @drains: number of times that the parked ring was found empty and freed, or was
  *	detached while parked
- * @reset_lock: serialises resets of the ring, and its attachment
- * @mappings: of the ring's memory, by the process that the VM belongs to; under
- *	the mmap_lock of that
+ * @reset_lock: serialises resets, attaching and detaching of the ring
+ * @mappings: number of mappings of the ring in the process that the VM belongs to;
+ *	under the mmap_lock of that process
  *
- * The first cache line belongs to the owner of the claim and is all that an
- * uncontended claim, push and return touch.  Of the second, the counters
- * also are the owner's; @reset_index is written under @reset_lock.
+ * The first cache line belongs to the owner of the claim, and is all that an
+ * uncontended claim, push and return touch.  In the second one, the counters belong
+ * to the owner as well, and @reset_index is written under @reset_lock.
  */
 struct kvm_dirty_pool_ring {
 	atomic_t word ____cacheline_aligned_in_smp;
@@ -103,19 +100,19 @@ struct kvm_dirty_pool_ring {
 	u64 reserve_claims;
 	u64 parks;
 	u64 drains;
-	struct mutex reset_lock; /* serialises resets of the ring */
+	struct mutex reset_lock; /* serialises resets, attaching and detaching */
 	u32 mappings;
 };
 
 /**
- * struct kvm_dirty_pool_user - one who claims: a vCPU, or the VM itself
+ * struct kvm_dirty_pool_user - a claimant: a vCPU, or the VM itself
  * @last: the ring claimed last; a hint, may be NULL
  * @id: distinguishes users in the count of ring moves
- * @home: where a search for any ring starts: the vCPU's own ring
- * @reserve: a reserve was used, or would have been but for lack of room, and
- *	the gate was not passed since
- * @gated: counted in kvm_dirty_pool::nr_gated
- * @exit_ring: index + 1 of a parked ring that the vCPU has yet to report
+ * @home: the vCPU's own ring, where searches start
+ * @reserve: the user has used a reserve, or lost a mark because the reserves were
+ *	full, and has not passed the gate since
+ * @gated: the user is counted in kvm_dirty_pool::nr_gated
+ * @exit_ring: index + 1 of a parked ring that the vCPU has yet to report, or 0
  */
 struct kvm_dirty_pool_user {
 	struct kvm_dirty_pool_ring *last;
@@ -126,14 +123,14 @@ struct kvm_dirty_pool_user {
 	u32 exit_ring;
 };
 
-/* KVM_MARK_DIRTY, and whoever else belongs to no vCPU. */
+/* The id of the VM itself, for KVM_MARK_DIRTY and other marks without a vCPU. */
 #define KVM_DIRTY_POOL_VM_USER		KVM_DIRTY_POOL_NONE
 
 /**
  * struct kvm_dirty_pool_claim - a claimed ring
  * @ring: the ring
  * @word: its word, as set by the claim
- * @room: entries that may be pushed before the ring has to be returned
+ * @room: the number of entries that may still be pushed under this claim
  * @first: index of the first entry pushed under this claim
  */
 struct kvm_dirty_pool_claim {
@@ -144,11 +141,11 @@ struct kvm_dirty_pool_claim {
 };
 
 /*
- * For the claim: stay out of the reserves, fail instead, and park no ring while
- * a vCPU waits at the gate.
+ * A flag of claims: fail rather than claim a reserve, and do not park a ring while a
+ * vCPU waits at the gate.
  */
 #define KVM_DIRTY_POOL_NORESERVE	BIT(0)
-/* For the claim: an interrupt, which must not wait for what it interrupted. */
+/* A flag of claims: do not wait for a claimant that this one may have interrupted. */
 #define KVM_DIRTY_POOL_NOWAIT		BIT(1)
 
 enum kvm_dirty_pool_event {
@@ -170,20 +167,19 @@ struct kvm_dirty_pool_run {
 };
 
 /**
- * struct kvm_dirty_pool_ops - what the pool asks of the VM that it belongs to
- * @notify: EV_PARK: @ring was parked by @user.  EV_RESERVE: @user has to pass
- *	the gate, as it took a reserve claim of @ring, or lost a mark (@ring is
- *	NULL).  EV_OVERFLOW: that set the OVERFLOW state, newly.  Called
- *	with preemption off and possibly under the run queue's lock: must not
+ * struct kvm_dirty_pool_ops - the services that a pool needs from its VM
+ * @notify: EV_PARK: @user parked @ring.  EV_RESERVE: @user has to pass the gate,
+ *	because it claimed the reserve of @ring, or lost a mark (@ring is NULL).
+ *	EV_OVERFLOW: the OVERFLOW state was clear, and is set now.  Called with
+ *	preemption disabled and possibly under the run queue's lock: must not
  *	wake, signal or kick anyone directly
- * @wanted: is the page of an entry that comes from userspace still logged?
- *	Process context, under the ring's reset_lock.  Optional
- * @quiesce: wait until pages whose marks were pushed before the call are
- *	mapped as the marks promise, so that @protect finds the mappings.
- *	Process context, under the ring's reset_lock.  Optional
- * @protect: trap writes to the pages of @nr runs again.  All that is in @runs
- *	comes from userspace and is to be validated.  Process context, under the
- *	ring's reset_lock
+ * @wanted: test whether the page of an entry is still logged.  The entry comes from
+ *	userspace.  Process context, under the ring's reset_lock.  Optional
+ * @quiesce: wait until the pages whose marks were pushed before the call are mapped,
+ *	so that @protect finds the mappings.  Process context, under the ring's
+ *	reset_lock.  Optional
+ * @protect: trap writes to the pages of @nr runs again.  @runs comes from userspace
+ *	and has to be validated.  Process context, under the ring's reset_lock
  * @flush: flush the TLBs of all vCPUs.  Process context
  */
 struct kvm_dirty_pool_ops {
@@ -198,28 +194,28 @@ struct kvm_dirty_pool_ops {
 	void (*flush)(struct kvm_dirty_pool *pool);
 };
 
-/* The policy tries the user's last ring itself, by one compare-and-swap. */
+/* The pool tries the ring that the user claimed last, before it asks pick(). */
 #define KVM_DIRTY_POOL_POLICY_STICKY	BIT(0)
 
 /**
- * struct kvm_dirty_pool_policy - in which order rings are tried
- * @name: as userspace sets and gets it
+ * struct kvm_dirty_pool_policy - the order in which rings are tried
+ * @name: the name by which userspace selects the policy
  * @flags: KVM_DIRTY_POOL_POLICY_*
  * @owner: module that implements the policy
- * @create: allocate the state of one pool of at most @max_rings rings; may
- *	sleep; returns NULL for lack of memory.  Optional
- * @destroy: free it; no claimant uses it any more.  Optional
- * @pick: the ring to try next, or KVM_DIRTY_POOL_NONE to leave the search to
- *	the pool.  @prev is the ring tried before, at first the user's last
- *	ring, or KVM_DIRTY_POOL_NONE.  A ring that is claimed, parked or does
- *	not exist is a wasted try, no more
- * @put: @ring has become FREE, and may be claimed by another already.  It is
- *	also called for rings that were FREE all along.  Optional
- * @list: of all policies, under the registry's lock
+ * @create: allocate the state for a pool of at most @max_rings rings; may sleep.
+ *	Returns NULL if there is no memory.  Optional
+ * @destroy: free the state, which no claimant uses any more.  Optional
+ * @pick: return the ring to try next, or KVM_DIRTY_POOL_NONE to leave the search to
+ *	the pool.  @prev is the ring that was tried before; for the first try the
+ *	ring that the user claimed last, or KVM_DIRTY_POOL_NONE.  A ring that is
+ *	claimed, parked or does not exist wastes a try, but does no harm
+ * @put: @ring has become FREE; another user may have claimed it already.  Also
+ *	called for rings that were FREE before.  Optional
+ * @list: entry in the list of policies, under the registry's lock
  *
- * A policy only decides the order, the ring's own word decides who owns it: a
- * wrong policy is slow, never unsafe.  @pick and @put run concurrently, with
- * preemption off, in any context but NMI: they take no lock and do not sleep.
+ * A policy decides about the order only, and the ring's word about ownership: a
+ * wrong policy is slow, but never unsafe.  @pick and @put run concurrently, with
+ * preemption disabled, in any context but NMI.  They take no lock and do not sleep.
  */
 struct kvm_dirty_pool_policy {
 	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
@@ -232,7 +228,7 @@ struct kvm_dirty_pool_policy {
 	struct list_head list;
 };
 
-/* A policy in use by a pool: replaced as a whole, under RCU. */
+/* The policy in use by a pool and its state, replaced as a whole under RCU. */
 struct kvm_dirty_pool_selector {
 	const struct kvm_dirty_pool_policy *policy;
 	unsigned int flags;
@@ -242,24 +238,24 @@ struct kvm_dirty_pool_selector {
 /**
  * struct kvm_dirty_pool - the rings of a VM
  * @selector: the policy and its state
- * @ops: the VM
- * @rings: @nr_rings rings, room for @max_rings
- * @nr_rings: rings only join; one that is detached keeps its place
+ * @ops: the VM's side
+ * @rings: array of @max_rings pointers, of which @nr_rings are set
+ * @nr_rings: number of rings; never decreases, since a detached ring keeps its index
  * @max_rings: upper bound of @nr_rings
- * @avail: a bit for each ring that is neither parked nor detached, written by
- *	its owner
- * @room: a bit for each ring whose reserve is not full; a hint
- * @vm_user: for marks that belong to no vCPU; shared, so only its hint counts
- * @nr_reserve: rings that hold reserve entries which are not reset yet
- * @nr_gated: vCPUs that were kept out by the gate, and have not passed it since
- * @nr_attached: rings that are not DETACHED
- * @overflow: sticky: a mark was lost, all memory is to be taken as dirty;
- *	KVM_DIRTY_POOL_OVERFLOW_*
- * @full_at: what @resets was before all rings were last found full
- * @exhaustions: claims that found no FREE ring
- * @overflows: marks lost
- * @resets: resets that have protected pages
- * @flushed: what @resets was when a flush began that is done by now
+ * @avail: bitmap of the rings that are neither parked nor detached; a bit is written
+ *	by the owner of the ring's claim
+ * @room: bitmap of the rings whose reserve is not full; a hint
+ * @vm_user: the user for marks without a vCPU; shared, so that only @last is of use
+ * @nr_reserve: number of rings with reserve entries that are not reset yet
+ * @nr_gated: number of vCPUs that the gate kept out, and that have not passed since
+ * @nr_attached: number of rings that are not DETACHED
+ * @overflow: 0, or KVM_DIRTY_POOL_OVERFLOW_*: a mark was lost, and all memory has to
+ *	be taken as dirty; set until userspace clears it
+ * @full_at: value of @resets before all rings were last found full
+ * @exhaustions: number of claims that found no FREE ring
+ * @overflows: number of marks lost
+ * @resets: number of resets that have protected pages
+ * @flushed: value of @resets when the last completed flush began
  * @selector_lock: serialises switches of the policy
  */
 struct kvm_dirty_pool {
@@ -294,8 +290,7 @@ void kvm_dirty_pool_ring_init(struct kvm_dirty_pool_ring *ring,
 			      struct kvm_dirty_gfn *gfns, u32 size, u32 rsvd);
 void kvm_dirty_pool_add(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_ring *ring);
-int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool,
-			      const char *name);
+int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool, const char *name);
 void kvm_dirty_pool_get_policy(struct kvm_dirty_pool *pool, char *name);
 
 bool kvm_dirty_pool_claim(struct kvm_dirty_pool *pool,
@@ -311,8 +306,7 @@ bool kvm_dirty_pool_gate(struct kvm_dirty_pool *pool,
 			 struct kvm_dirty_pool_user *user);
 void kvm_dirty_pool_ungate(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_user *user);
-bool kvm_dirty_pool_report_overflow(struct kvm_dirty_pool *pool,
-				    bool exits);
+bool kvm_dirty_pool_report_overflow(struct kvm_dirty_pool *pool, bool exits);
 bool kvm_dirty_pool_exhausted(struct kvm_dirty_pool *pool);
 u32 kvm_dirty_pool_next(struct kvm_dirty_pool *pool, u32 from);
 int kvm_dirty_pool_reset(struct kvm_dirty_pool *pool, u32 first, u32 end,
@@ -334,27 +328,29 @@ static inline void kvm_dirty_pool_user_init(struct kvm_dirty_pool_user *user,
 }
 
 /**
- * kvm_dirty_pool_nr_rings - the number of rings in the pool
+ * kvm_dirty_pool_nr_rings - get the number of rings in the pool
  * @pool: the pool
  *
- * Rings below this number may be looked at, also while others join.
+ * Context: any.
+ * Return: the number of rings; those below it are set up, even while others join.
  */
 static inline u32 kvm_dirty_pool_nr_rings(const struct kvm_dirty_pool *pool)
 {
-	/* Pairs with the release in kvm_dirty_pool_add(): the ring is there. */
+	/* Pairs with the release in kvm_dirty_pool_add(). */
 	return smp_load_acquire(&pool->nr_rings);
 }
 
 /**
- * kvm_dirty_pool_used - entries of a ring that are not reset yet
+ * kvm_dirty_pool_used - get the number of entries that are not reset yet
  * @ring: the ring
  *
- * Exact for the owner of the claim while nobody resets the ring, else a value
- * that was right a moment ago.
+ * Context: any.
+ * Return: the number of entries.  It is exact for the owner of the claim while nobody
+ * resets the ring; otherwise it may have changed by the time it is used.
  */
 static inline u32 kvm_dirty_pool_used(const struct kvm_dirty_pool_ring *ring)
 {
-	/* Read in this order, used is never negative. */
+	/* Read reset_index first, or the difference could be negative. */
 	u32 reset = smp_load_acquire(&ring->reset_index);
 
 	return READ_ONCE(ring->dirty_index) - reset;
@@ -378,10 +374,11 @@ static inline void kvm_dirty_pool_push(struct kvm_dirty_pool_claim *claim,
 	WRITE_ONCE(entry->slot, slot);
 	WRITE_ONCE(entry->offset, offset);
 	/*
-	 * Before the flags: userspace may harvest the entry at once, and a
-	 * reset that it then asks for has to find the entry below the index.
-	 * Release: who sees that this ring is full sees the resets of others
-	 * that came before.  Pairs with the barrier in pool_claim_reserve().
+	 * Write dirty_index before the flags: userspace may harvest the entry as
+	 * soon as it sees them, and the reset that follows has to find the entry
+	 * below dirty_index.  Release: a claimant that finds this ring full also
+	 * sees the resets that came before.  Pairs with the barrier in
+	 * pool_claim_reserve().
 	 */
 	smp_store_release(&ring->dirty_index, index + 1);
 	/* Pairs with the acquire by which userspace reads the flags. */
@@ -409,7 +406,7 @@ struct kvm_vm_stat;
 struct vm_area_struct;
 
 /**
- * struct kvm_dirty_ring_pool_range - a kvm_dirty_pool_run that was found valid
+ * struct kvm_dirty_ring_pool_range - a kvm_dirty_pool_run that has been validated
  * @memslot: the memslot, under SRCU
  * @offset: of the first page in the memslot, in pages
  * @mask: a bit for each page from @offset on, all in the memslot
@@ -489,7 +486,7 @@ static inline int kvm_dirty_ring_pool_create(struct kvm *kvm,
 
 static inline void kvm_dirty_ring_pool_destroy(struct kvm *kvm) {}
 
-/* What the capability does without a pool. */
+/* The capability is enabled as it is without the pool. */
 #define kvm_dirty_ring_pool_set_manual_protect(kvm, flags)	\
 	((kvm)->manual_dirty_log_protect = (flags), 0)
 

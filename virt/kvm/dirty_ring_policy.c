@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Policies of the dirty ring pool: in which order free rings are tried.
+ * Policies of the dirty ring pool: the order in which FREE rings are tried.
  *
- * A registry by name, as TCP has one for congestion control, and the policies
- * that are built in.  Nothing in here decides who owns a ring, so nothing in
- * here has to be exact: a ring that a policy offers may be taken, and a ring
- * that it has lost sight of is found by the pool.
+ * A registry by name, as TCP has one for congestion control, and the built-in
+ * policies.  A policy does not decide who owns a ring, so it need not be exact: a
+ * ring that it offers may be taken already, and the pool itself finds a FREE ring
+ * that the policy missed.
  */
 #include <linux/bitmap.h>
 #include <linux/kvm_dirty_ring_pool.h>
@@ -15,9 +15,9 @@
 #include <linux/string.h>
 
 /*
- * round-robin: each claim takes the ring after the one claimed last by anyone.
- * The cursor is read and written without atomicity: two claimants that take
- * the same step try the same ring, and one of them goes on.
+ * round-robin: each claim takes the ring after the one that any user claimed last.
+ * The read and the write of the cursor are not atomic together: if two claimants
+ * take the same step, they try the same ring, and the one that fails tries the next.
  */
 struct pool_round_robin {
 	u32 cursor;
@@ -50,8 +50,9 @@ static struct kvm_dirty_pool_policy pool_round_robin = {
 };
 
 /*
- * last-used: the ring that the user had last, and if that is taken or parked
- * the next one.  Two users that met on a ring part when they next collide.
+ * last-used: the ring that the user claimed last, or if that is claimed or parked,
+ * the next one.  Two users that came to share a ring separate at their next
+ * collision.
  */
 static u32 pool_last_used_pick(struct kvm_dirty_pool *pool, void *data,
 			       u32 prev)
@@ -66,13 +67,13 @@ static struct kvm_dirty_pool_policy pool_last_used = {
 };
 
 /*
- * lru: the FREE ring that was returned longest ago.  A queue of rings: a
- * return appends, a claim takes the head.
+ * lru: the FREE ring that was returned longest ago.  The rings form a queue: a
+ * return appends to the tail, a claim takes the head.
  *
- * A ring is queued once at most, as @queued says; so there always is room.  A
- * cell is valid if it carries the position it was written for.  A claimant
- * that finds the head reserved but not yet written does not wait for the
- * writer: it leaves this one search to the pool.
+ * @queued ensures that a ring is in the queue at most once, so there always is room.
+ * A cell is valid if it contains the position for which it was written.  A claimant
+ * that finds the head cell reserved, but not written yet, does not wait for the
+ * writer, but leaves this search to the pool.
  */
 struct pool_lru {
 	atomic_t head ____cacheline_aligned_in_smp;
@@ -101,8 +102,8 @@ static void *pool_lru_create(u32 max_rings)
 		return NULL;
 
 	/*
-	 * Beside the rings that are queued there may be as many whose cells
-	 * were taken, and which were queued again, while the head stood.
+	 * Twice the number of rings: while the head does not move, each ring may
+	 * have been taken out of its cell and queued again in another one.
 	 */
 	size = roundup_pow_of_two(2 * max_rings);
 	lru->mask = size - 1;
@@ -120,14 +121,14 @@ static void pool_dequeued(unsigned long *queued, u32 ring)
 {
 	clear_bit(ring, queued);
 	/*
-	 * The ring is off the queue.  Order that before the claim of the ring:
-	 * if the claim fails, whoever has the ring now sees @queued clear when
-	 * it returns it, and queues it.  Pairs with pool_queue_once().
+	 * Order the write of @queued before the claim of the ring.  If the claim
+	 * fails, the owner of the ring finds @queued clear when it returns the
+	 * ring, and queues it.  Pairs with pool_queue_once().
 	 */
 	smp_mb__after_atomic();
 }
 
-/* The full barrier orders the ring's release before @queued. */
+/* Full barrier: orders the ring's release before the read of @queued. */
 static bool pool_queue_once(unsigned long *queued, u32 ring)
 {
 	return !test_and_set_bit(ring, queued);
@@ -159,7 +160,7 @@ static void pool_lru_put(void *data, u32 ring)
 		return;
 
 	tail = atomic_fetch_inc(&lru->tail);
-	/* The head is taken by position: pairs with pool_lru_pick(). */
+	/* Release of the cell; pairs with pool_lru_pick(). */
 	smp_store_release(&lru->cells[tail & lru->mask],
 			  (u64)(tail + 1) << 32 | ring);
 }
@@ -173,11 +174,10 @@ static struct kvm_dirty_pool_policy pool_lru = {
 };
 
 /*
- * mru: the FREE ring that was returned last, so that few rings are hot and
- * the others are drained at leisure.  A stack of rings.  @top holds the ring
- * + 1 below, and above a tag that each change bumps: without it, a claimant
- * that read @next of a ring which is then taken and pushed again would cut
- * off what lies between.
+ * mru: the FREE ring that was returned last, so that few rings are hot.  The rings
+ * form a stack.  The low half of @top holds the ring + 1, the high half a tag that
+ * each change increments.  The tag protects against ABA: a claimant may read @next of
+ * a ring that is then popped and pushed again, on top of other rings.
  */
 struct pool_mru {
 	atomic64_t top ____cacheline_aligned_in_smp;
@@ -224,13 +224,14 @@ static u32 pool_mru_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 	u32 ring;
 
 	do {
-		/* 0 in an empty stack, and then there is no next. */
+		/* The low half of @top is 0 if the stack is empty. */
 		ring = (u32)top - 1;
 		if (ring == KVM_DIRTY_POOL_NONE)
 			return KVM_DIRTY_POOL_NONE;
 		/*
-		 * The address of next depends on top, which orders them, also
-		 * after a failure.  Pairs with the release in pool_mru_put().
+		 * The address dependency orders the read of next after that of
+		 * top, even if top comes from a failed exchange.  Pairs with the
+		 * release in pool_mru_put().
 		 */
 	} while (!atomic64_try_cmpxchg(&mru->top, &top,
 			pool_mru_top(top, READ_ONCE(mru->next[ring]))));
@@ -264,8 +265,8 @@ static struct kvm_dirty_pool_policy pool_mru = {
 };
 
 /*
- * The registry.  Built-in policies have no owner: who uses one has KVM loaded
- * already.
+ * The registry.  Built-in policies have no owner, because pools that use them exist
+ * only while KVM is loaded.
  */
 static DEFINE_MUTEX(policy_lock);
 static LIST_HEAD(policy_list);
@@ -298,11 +299,11 @@ static const struct kvm_dirty_pool_policy *policy_find(const char *name)
 
 /**
  * kvm_dirty_pool_policy_register - add a policy
- * @policy: the policy; it stays in use until unregistered
+ * @policy: the policy, which must exist until it is unregistered
  *
  * Context: Process context.
- * Return: 0, -EINVAL if the name is empty or not terminated or there is no
- * pick(), -EEXIST if the name is taken.
+ * Return: 0, -EINVAL if the name is empty or not terminated or if there is no
+ * pick(), -EEXIST if the name is in use.
  */
 int kvm_dirty_pool_policy_register(struct kvm_dirty_pool_policy *policy)
 {
@@ -327,8 +328,8 @@ EXPORT_SYMBOL_GPL(kvm_dirty_pool_policy_register);
  * kvm_dirty_pool_policy_unregister - remove a policy
  * @policy: the policy
  *
- * For the exit of a module: pools that use the policy hold a reference to the
- * module, so none does when this is called.
+ * For the exit of a module.  Pools that use the policy hold a reference to the
+ * module, so no pool uses it when this is called.
  *
  * Context: Process context.
  */
@@ -341,11 +342,11 @@ void kvm_dirty_pool_policy_unregister(struct kvm_dirty_pool_policy *policy)
 EXPORT_SYMBOL_GPL(kvm_dirty_pool_policy_unregister);
 
 /**
- * kvm_dirty_pool_policy_get - find a policy and keep its module
+ * kvm_dirty_pool_policy_get - find a policy and take a reference to its module
  * @name: of the policy; NULL for the default
  *
  * Context: Process context.
- * Return: the policy, or NULL if there is none of this name.
+ * Return: the policy, or NULL if no policy has this name.
  */
 const struct kvm_dirty_pool_policy *kvm_dirty_pool_policy_get(const char *name)
 {
@@ -361,7 +362,7 @@ const struct kvm_dirty_pool_policy *kvm_dirty_pool_policy_get(const char *name)
 }
 
 /**
- * kvm_dirty_pool_policy_put - undo kvm_dirty_pool_policy_get()
+ * kvm_dirty_pool_policy_put - drop the reference of kvm_dirty_pool_policy_get()
  * @policy: the policy
  *
  * Context: Process context.
@@ -372,10 +373,10 @@ void kvm_dirty_pool_policy_put(const struct kvm_dirty_pool_policy *policy)
 }
 
 /**
- * kvm_dirty_pool_policy_set_default - the policy of pools created from now on
+ * kvm_dirty_pool_policy_set_default - set the policy of pools created from now on
  * @name: of the policy
  *
- * The default keeps its module loaded.
+ * Holds a reference to the module of the default policy.
  *
  * Context: Process context.
  * Return: 0 or -ENOENT.
@@ -398,7 +399,7 @@ int kvm_dirty_pool_policy_set_default(const char *name)
 }
 
 /**
- * kvm_dirty_pool_policy_get_default - the name of the default policy
+ * kvm_dirty_pool_policy_get_default - get the name of the default policy
  * @name: filled in, KVM_DIRTY_RING_POLICY_NAME_MAX bytes
  *
  * Context: Process context.

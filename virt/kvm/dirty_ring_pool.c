@@ -2,31 +2,33 @@
 /*
  * A pool of dirty rings: the protocol.
  *
- * N rings belong to a VM.  Whoever must mark pages dirty claims a ring,
- * pushes, and returns it.  A ring that is returned at its soft limit is
- * parked, and not handed out until a reset leaves it empty:
+ * N rings belong to a VM.  A user that has to mark pages dirty, be it a vCPU or
+ * the VM itself, claims a ring, pushes, and returns it.  A ring that is returned
+ * at its soft limit is parked, and is not handed out again until a reset leaves
+ * it empty:
  *
  *   FREE --claim--> CLAIMED --return--> FREE, or at the soft limit PARKED
  *   PARKED --reset leaves it empty--> FREE
  *   PARKED --no FREE ring is left--> CLAIMED|PARKED --return--> PARKED
- *   any of these --its memory is unmapped--> DETACHED --mapped again--> FREE
+ *   any state --its memory is unmapped--> DETACHED --mapped again--> FREE
  *
  * The third line is the reserve: the entries between the soft limit and the
- * size of a ring.  N rings' reserves suffice for N vCPUs as long as a stay in
- * the guest marks no more pages than a reserve holds, and each vCPU enters the
+ * size of a ring.  The reserves of N rings suffice for N vCPUs as long as no stay
+ * in the guest marks more pages than one reserve holds, and each vCPU enters the
  * guest with its share intact.  kvm_dirty_pool_gate() ensures the latter.
  *
- * Ownership.  The CLAIMED bit is a lock that nobody waits for: a claimant
- * that finds it set tries another ring.  The claim acquires and the return
- * releases the ring's index and entries.  A reset of a parked ring frees it as
- * its owner, too, so that only owners ever change a ring's word, its bit in
- * pool->avail and its counters.
+ * Ownership.  The CLAIMED bit is a trylock: a claimant that finds it set tries
+ * another ring.  The claim acquires and the return releases the ring's index and
+ * entries.  A reset that frees a parked ring claims it first, so that only the
+ * owner of the claim ever changes a ring's word, its bit in pool->avail and its
+ * counters.
  *
- * Reset.  A reset runs beside the owner of the claim, and takes entries from
- * reset_index on.  It never looks beyond dirty_index, which no more than
- * reset_index lives where userspace could write it.
+ * Reset.  A reset runs concurrently with the owner of the claim and takes entries
+ * from reset_index on, up to dirty_index.  Both indices are in memory that
+ * userspace cannot write, which bounds the reset whatever the entries contain.
  *
- * RCU.  Claims run with preemption off, which keeps the policy that they use.
+ * RCU.  Claims run with preemption disabled, which is the read side that protects
+ * the policy in use.
  */
 #include <linux/align.h>
 #include <linux/bitmap.h>
@@ -40,20 +42,25 @@
 #include <linux/string.h>
 #include <trace/events/kvm_dirty_ring_pool.h>
 
-/* Searches while some ring is available, but claimed, before the reserve. */
+/* Searches while all available rings are claimed, before taking a reserve. */
 #define POOL_TRIES_FREE		16
-/* Rings whose reserve is said to have room, before all are looked at. */
+/* Tries of rings that pool->room names, before all rings are searched. */
 #define POOL_TRIES_HINT		4
-/* Rings that a reset waits for once: how far each is filled has to be kept. */
+/* Rings that share one quiesce: their dirty_index is kept on the stack. */
 #define POOL_RESET_RINGS	32
 /*
- * Searches while every ring that could take a mark is claimed.  Their owners
- * run with preemption off and push at most KVM_DIRTY_POOL_BATCH entries, so
- * this is only reached if none of them runs at all, for tens of milliseconds.
+ * Searches while every ring that could take a mark is claimed.  The owners run
+ * with preemption disabled and push at most KVM_DIRTY_POOL_BATCH entries, so the
+ * limit is reached only if none of them runs at all for tens of milliseconds:
+ * their CPUs were stopped, by a hypervisor for instance.
  */
 #define POOL_TRIES_BUSY		BIT(18)
 
-/* The next ring at or after @from whose bit in @map is set, going round. */
+/*
+ * The next ring at or after @from whose bit in @map is set, wrapping around.  Bits
+ * change during the search: find_next_bit_wrap() will not do, because it reads a
+ * word plainly, and so may find it non-zero and then read it again as zero.
+ */
 static u32 pool_next(struct kvm_dirty_pool *pool,
 		     const unsigned long *map, u32 from)
 {
@@ -67,7 +74,7 @@ static u32 pool_next(struct kvm_dirty_pool *pool,
 		from = 0;
 	}
 
-	/* The first word is seen twice: from @from on, and at the end. */
+	/* The first word is read twice: from @from on, and whole at the end. */
 	mask = ~0UL << (from % BITS_PER_LONG);
 	for (i = 0; i <= words; i++) {
 		u32 w = first + i < words ? first + i : first + i - words;
@@ -85,15 +92,16 @@ static u32 pool_next(struct kvm_dirty_pool *pool,
 }
 
 /**
- * kvm_dirty_pool_next - the next ring that is not parked
+ * kvm_dirty_pool_next - find the next ring that is not parked
  * @pool: the pool
- * @from: where to start; may be out of range
+ * @from: the ring to start at; may be out of range
  *
- * For policies: at or after @from, going round.  A word of the bitmap for
- * each 64 rings is read at most, however many rings are parked.
+ * For policies.  The search wraps around, and reads one word of a bitmap for 64
+ * rings, however many of them are parked.
  *
  * Context: as kvm_dirty_pool_claim().
- * Return: the ring, which may be claimed, or KVM_DIRTY_POOL_NONE.
+ * Return: the first ring at or after @from that is neither parked nor detached,
+ * but possibly claimed; KVM_DIRTY_POOL_NONE if there is none.
  */
 u32 kvm_dirty_pool_next(struct kvm_dirty_pool *pool, u32 from)
 {
@@ -102,21 +110,40 @@ u32 kvm_dirty_pool_next(struct kvm_dirty_pool *pool, u32 from)
 EXPORT_SYMBOL_GPL(kvm_dirty_pool_next);
 
 /**
- * kvm_dirty_pool_exhausted - is no ring FREE
+ * kvm_dirty_pool_exhausted - test whether no ring is FREE
  * @pool: the pool
  *
- * A ring that is claimed, but not parked, counts as FREE: it is about to be.
+ * A ring that is claimed, but not parked, counts as FREE: its owner returns it
+ * within the time of a few entries.
  *
  * Context: any.
+ * Return: true if all rings are parked or detached.
  */
 bool kvm_dirty_pool_exhausted(struct kvm_dirty_pool *pool)
 {
 	return kvm_dirty_pool_next(pool, 0) == KVM_DIRTY_POOL_NONE;
 }
 
+static bool pool_ring_detached(const struct kvm_dirty_pool_ring *ring)
+{
+	return atomic_read(&ring->word) & KVM_DIRTY_POOL_DETACHED;
+}
+
+/* Up to the end of the reserve: only a reset makes room again. */
+static bool pool_ring_full(const struct kvm_dirty_pool_ring *ring)
+{
+	return kvm_dirty_pool_used(ring) > ring->mask;
+}
+
+/* Pairs with the release by which userspace harvests the entry. */
+static bool pool_gfn_harvested(struct kvm_dirty_gfn *entry)
+{
+	return smp_load_acquire(&entry->flags) & KVM_DIRTY_GFN_F_RESET;
+}
+
 /*
- * Take @ring from the unclaimed state @word.  Acquire: pairs with the release
- * by which the last owner returned it, in pool_release().
+ * Claim @ring, whose word was seen as @word, not CLAIMED.  Acquire: pairs with the
+ * release by which the last owner returned it, in pool_release().
  */
 static bool pool_take(struct kvm_dirty_pool_ring *ring, u32 word, u32 set)
 {
@@ -126,24 +153,28 @@ static bool pool_take(struct kvm_dirty_pool_ring *ring, u32 word, u32 set)
 					  word | KVM_DIRTY_POOL_CLAIMED | set);
 }
 
-/* Pairs with pool_take().  No other CPU writes the word of a claimed ring. */
+/*
+ * Give a claimed ring back.  Release: pairs with pool_take().  A plain store will
+ * do, as nobody else writes the word of a claimed ring.
+ */
 static void pool_release(struct kvm_dirty_pool_ring *ring, u32 word)
 {
 	atomic_set_release(&ring->word, word);
 }
 
 /*
- * The owner counts, others read at any time.  No other CPU writes the counters,
- * so they need no atomics; and no WRITE_ONCE(), by which a mark of one page takes
- * a third longer: the compiler then does not add in memory.
+ * Only the owner of the claim writes a ring's counters, so they need no atomics.
+ * Nor WRITE_ONCE(): it keeps the compiler from adding in memory, which makes the
+ * mark of one page a third slower.  Readers run concurrently and are content with
+ * an old value.
  */
 static __always_inline void pool_count(u64 *counter, u64 n)
 {
-	/* Readers run beside this.  An old value is good enough for them. */
+	/* Statistics, see above. */
 	data_race(*counter += n);
 }
 
-/* A ring has become FREE.  Not before its word says so. */
+/* Tell the policy that a ring is FREE, after the ring's word says so. */
 static void pool_put(struct kvm_dirty_pool *pool,
 		     struct kvm_dirty_pool_ring *ring)
 {
@@ -155,8 +186,9 @@ static void pool_put(struct kvm_dirty_pool *pool,
 }
 
 /*
- * A ring that holds reserve entries is parked, and a parked ring takes no
- * other entries: the reserve is drained when, and only when, the ring is.
+ * Free a parked ring that is empty and that the caller has claimed.  A ring with
+ * reserve entries is parked, and a parked ring takes no other entries, so its
+ * reserve is drained exactly when the ring is.
  */
 static void pool_free_parked(struct kvm_dirty_pool *pool,
 			     struct kvm_dirty_pool_ring *ring, u32 word)
@@ -175,9 +207,10 @@ static void pool_free_parked(struct kvm_dirty_pool *pool,
 }
 
 /*
- * Give a claimed ring back as parked, or as FREE if it is empty.  Userspace
- * resets a ring once: whichever of the return and the reset comes last has to
- * notice that the ring is empty, or it stays parked for ever.
+ * Give a claimed ring back as parked, or as FREE if it is empty.  Userspace resets
+ * an entry only once.  If a reset takes the last entry while the ring is being
+ * returned, one of the two has to notice that the ring is empty, or it would stay
+ * parked for ever.
  */
 static void pool_settle(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_ring *ring, u32 word)
@@ -192,22 +225,22 @@ static void pool_settle(struct kvm_dirty_pool *pool,
 
 		pool_release(ring, word);
 		/*
-		 * Order the word before reset_index.  Pairs with the barrier
-		 * in pool_settle_reset(), which orders them the other way.
+		 * Order the write of the word before the read of reset_index.
+		 * Pairs with the barrier in pool_settle_reset(), which orders
+		 * the write of reset_index before the read of the word.
 		 */
 		smp_mb();
 	} while (!kvm_dirty_pool_used(ring) && pool_take(ring, word, 0));
 }
 
-/* The reset's part of the above. */
+/* The reset's half of pool_settle(). */
 static void pool_settle_reset(struct kvm_dirty_pool *pool,
 			      struct kvm_dirty_pool_ring *ring)
 {
 	u32 word;
 
-	/* Read first: most resets have nothing to tell. */
-	if (!test_bit(ring->index, pool->room) &&
-	    kvm_dirty_pool_used(ring) <= ring->mask)
+	/* Test first: in most resets the bit is set already. */
+	if (!test_bit(ring->index, pool->room) && !pool_ring_full(ring))
 		set_bit(ring->index, pool->room);
 
 	/* Order reset_index before the word; pairs with pool_settle(). */
@@ -253,14 +286,15 @@ static __always_inline bool pool_claim_free(struct kvm_dirty_pool_user *user,
 }
 
 /*
- * A mark for the VM, which keeps out of the reserves: while a vCPU waits at the
- * gate, leave the last entry of each ring, so that no ring is parked.  A device
- * that marks all the time would else fill each ring that a drain has freed
- * before the vCPU is back to look, and the gate would stay shut.
+ * Claim a FREE ring for a mark of the VM itself, which keeps out of the reserves.
+ * While a vCPU waits at the gate, leave the last entry below the soft limit, so
+ * that no ring is parked.  Without that a device that marks all the time could
+ * fill each ring that a drain has freed before the vCPU is back to look, and the
+ * gate would stay shut.
  *
- * nr_gated is read after the ring was taken: a ring that was drained because
- * the vCPU asked for it brings the count along, by the release in
- * pool_free_parked().
+ * nr_gated is read after the ring was claimed.  If the ring was drained on behalf
+ * of the vCPU at the gate, the claim sees the vCPU counted, because it acquires
+ * what pool_free_parked() released.
  */
 static noinline bool pool_claim_spare(struct kvm_dirty_pool *pool,
 				      struct kvm_dirty_pool_user *user,
@@ -273,7 +307,7 @@ static noinline bool pool_claim_spare(struct kvm_dirty_pool *pool,
 		return false;
 
 	keep = atomic_read(&pool->nr_gated) ? 1 : 0;
-	/* Resets may have made room.  Acquire: as in pool_return(). */
+	/* A reset may have made room.  Acquire: as in pool_return(). */
 	ring->soft_end = smp_load_acquire(&ring->reset_index) + ring->soft_limit;
 	room = ring->soft_end - ring->dirty_index;
 	if (room <= keep) {
@@ -287,8 +321,8 @@ static noinline bool pool_claim_spare(struct kvm_dirty_pool *pool,
 }
 
 /*
- * Changes whenever an entry of any ring is reset, or a ring is attached: indices
- * only grow, and that of a ring that is attached does by one at least.
+ * A sum that changes whenever an entry of any ring is reset or a ring is attached
+ * or detached: indices only grow, and attaching a ring raises its by at least one.
  */
 static u32 pool_resets(struct kvm_dirty_pool *pool, u32 nr)
 {
@@ -299,16 +333,16 @@ static u32 pool_resets(struct kvm_dirty_pool *pool, u32 nr)
 		struct kvm_dirty_pool_ring *ring = pool->rings[i];
 
 		sum += 2 * READ_ONCE(ring->reset_index);
-		sum += !!(atomic_read(&ring->word) & KVM_DIRTY_POOL_DETACHED);
+		sum += pool_ring_detached(ring);
 	}
 
 	return sum;
 }
 
 /*
- * Claim the reserve of a parked ring.  Returns 1 if that was done, 0 if all
- * reserves were seen full, -EBUSY if a ring is claimed and may yet have room.
- * With @hint, only rings that are said to have room are looked at.
+ * Claim the reserve of a parked ring.  With @hint, look only at rings that
+ * pool->room names.  Returns 1 if a reserve was claimed, 0 if each reserve was
+ * full when it was looked at, -EBUSY if a ring is claimed and may yet have room.
  */
 static int pool_scan_reserve(struct kvm_dirty_pool *pool,
 			     struct kvm_dirty_pool_user *user, u32 nr,
@@ -336,8 +370,7 @@ static int pool_scan_reserve(struct kvm_dirty_pool *pool,
 			continue;
 		}
 
-		/* Parked and full: only a reset makes room again. */
-		if (kvm_dirty_pool_used(ring) > ring->mask)
+		if (pool_ring_full(ring))
 			continue;
 
 		if (!pool_take(ring, word, KVM_DIRTY_POOL_RESERVE)) {
@@ -365,8 +398,8 @@ static int pool_scan_reserve(struct kvm_dirty_pool *pool,
 }
 
 /*
- * As above, but 0 only if all reserves were full at the same time, and -EAGAIN
- * if they were not, because rings were drained or added while others filled.
+ * As above, but return 0 only if all reserves were full at one point in time, and
+ * -EAGAIN if rings were drained or added while others filled up.
  */
 static int pool_claim_reserve(struct kvm_dirty_pool *pool,
 			      struct kvm_dirty_pool_user *user, u32 nr,
@@ -381,8 +414,10 @@ static int pool_claim_reserve(struct kvm_dirty_pool *pool,
 		return ret;
 
 	/*
-	 * Rare, so only now: were they full from one end of a scan to the other?
-	 * No barrier here: the scan reads the same indices, so none is older.
+	 * Scan once more, now with a check that nothing was reset from one end of
+	 * the scan to the other; what follows is rare, so it may take long.  No
+	 * barrier is needed here: the scan reads the same indices again, and
+	 * reads of one variable do not go back in time.
 	 */
 	resets = pool_resets(pool, nr);
 	ret = pool_scan_reserve(pool, user, nr, false, claim);
@@ -422,7 +457,7 @@ static bool pool_search(struct kvm_dirty_pool *pool,
 	u32 at = last ? last->index : KVM_DIRTY_POOL_NONE;
 	u32 i;
 
-	/* As many tries as rings: what a policy offers may be out of date. */
+	/* Bound the tries: what a policy offers may be out of date. */
 	for (i = 0; i < nr; i++) {
 		at = selector->policy->pick(pool, selector->data, at);
 		if (at >= nr)
@@ -432,7 +467,7 @@ static bool pool_search(struct kvm_dirty_pool *pool,
 		(*failed)++;
 	}
 
-	/* The policy may have lost sight of a ring; the bitmap never does. */
+	/* A policy may miss a ring that is FREE; the bitmap does not. */
 	for (i = 0, at = user->home; i < nr; i++, at++) {
 		at = kvm_dirty_pool_next(pool, at);
 		if (at >= nr)
@@ -451,15 +486,16 @@ static noinline bool pool_claim_slow(struct kvm_dirty_pool *pool,
 				     unsigned int flags, u32 failed,
 				     struct kvm_dirty_pool_claim *claim)
 {
-	/* Pairs with pool_reset_ring() and pool_attach(): there is room now. */
+	/* Acquire the room that pool_reset_ring() and pool_attach() released. */
 	int resets = atomic_read_acquire(&pool->resets);
 	bool exhausted = false;
 	u32 tries;
 
 	/*
-	 * All was full, and nothing has been reset since: do not look at each
-	 * ring for each mark that is lost.  A reset that is under way is not
-	 * counted yet; what is lost for that is lost under OVERFLOW, too.
+	 * All rings were full, and no reset was counted since: fail fast, rather
+	 * than search all rings again for each mark that is lost.  A reset in
+	 * progress is not counted yet.  A mark that is lost for that reason is
+	 * covered by OVERFLOW, like the one that was lost before it.
 	 */
 	if (unlikely(atomic_read(&pool->overflow)) &&
 	    READ_ONCE(pool->full_at) == resets) {
@@ -472,33 +508,28 @@ static noinline bool pool_claim_slow(struct kvm_dirty_pool *pool,
 		int ret;
 
 		if (pool_search(pool, selector, user, flags, nr, &failed, claim)) {
-			/* Another cache line, which few claims need. */
+			/* Counted in a cache line that most claims do not touch. */
 			if (unlikely(failed))
 				pool_count(&claim->ring->retries, failed);
 			return true;
 		}
 
-		if (kvm_dirty_pool_exhausted(pool)) {
-			if (!exhausted) {
-				exhausted = true;
-				atomic64_inc(&pool->exhaustions);
-				trace_kvm_dirty_pool_exhausted(pool, user->id);
-			}
-			if (flags & KVM_DIRTY_POOL_NORESERVE)
-				return false;
-		} else if ((flags & KVM_DIRTY_POOL_NORESERVE) &&
-			   atomic_read(&pool->nr_gated)) {
-			return false;
+		if (!exhausted && kvm_dirty_pool_exhausted(pool)) {
+			exhausted = true;
+			atomic64_inc(&pool->exhaustions);
+			trace_kvm_dirty_pool_exhausted(pool, user->id);
 		}
 
 		/*
-		 * A ring that is merely claimed comes back within a few
-		 * entries' time.  A reserve makes the vCPU leave the guest, so
-		 * do not take one lightly; but do not wait for long either,
-		 * the owner may have been stopped.
+		 * A ring that is claimed, but not parked, is returned within
+		 * the time of a few entries.  Try again for a while, because a
+		 * reserve claim makes the vCPU leave the guest; but not for
+		 * long, because the CPU of the owner may have been stopped.
 		 */
 		if (exhausted || tries >= POOL_TRIES_FREE ||
-		    (flags & KVM_DIRTY_POOL_NOWAIT)) {
+		    (flags & KVM_DIRTY_POOL_NOWAIT) ||
+		    ((flags & KVM_DIRTY_POOL_NORESERVE) &&
+		     atomic_read(&pool->nr_gated))) {
 			if (flags & KVM_DIRTY_POOL_NORESERVE)
 				return false;
 			ret = pool_claim_reserve(pool, user, nr, claim);
@@ -520,8 +551,8 @@ static noinline bool pool_claim_slow(struct kvm_dirty_pool *pool,
 }
 
 /*
- * Inlined where pages are marked, so that @claim is kept in registers there:
- * only @slow has an address.
+ * Inlined into the functions that mark pages, where the compiler keeps @claim in
+ * registers; that is why only @slow has its address taken.
  */
 static __always_inline bool pool_claim(struct kvm_dirty_pool *pool,
 				       struct kvm_dirty_pool_user *user,
@@ -547,9 +578,9 @@ static __always_inline bool pool_claim(struct kvm_dirty_pool *pool,
 
 	*claim = slow;
 	/*
-	 * Release: the VM's user is shared, and the ring may have joined just
-	 * now.  Pairs with the dependent reads of the ring in pool_mark_last()
-	 * and pool_search().
+	 * Release: other CPUs share the VM's user, and the ring may have joined
+	 * just now.  Pairs with the address dependencies from user->last in
+	 * pool_mark_last() and pool_search().
 	 */
 	smp_store_release(&user->last, claim->ring);
 claimed:
@@ -565,19 +596,19 @@ claimed:
  * @flags: KVM_DIRTY_POOL_NORESERVE, KVM_DIRTY_POOL_NOWAIT
  * @claim: filled in
  *
- * Takes a FREE ring in the order of the policy, or if there is none the
- * reserve of a parked one.  No lock is taken.  A claimant that finds all
- * rings claimed retries, which is bounded by the progress of their owners, up
- * to a limit after which the owners must have been stopped.
+ * Takes a FREE ring in the order of the policy, or if there is none the reserve
+ * of a parked ring.  Takes no lock.  A claimant that finds all rings claimed tries
+ * again until an owner has returned one; it gives up at a limit that is reached
+ * only if the CPUs of all owners were stopped.
  *
- * The claim is an acquire, paired with the release in kvm_dirty_pool_return():
- * what the last owner did to the ring is visible.
+ * The claim is an acquire and pairs with the release in kvm_dirty_pool_return(): it
+ * sees all that the last owner did to the ring.
  *
  * Context: Preemption disabled, until kvm_dirty_pool_return(). Any context but
  * NMI; one that may have interrupted a claim has to set KVM_DIRTY_POOL_NOWAIT.
- * Return: true if a ring was claimed.  With KVM_DIRTY_POOL_NORESERVE, false
- * means that no ring is FREE, else that all are full or not coming back:
- * a mark would be lost.
+ * Return: true if a ring was claimed.  With KVM_DIRTY_POOL_NORESERVE, false means
+ * that no ring is FREE or has an entry to spare.  Without it, false means that all
+ * rings are full, or claimed by owners that do not run: a mark is lost.
  */
 bool kvm_dirty_pool_claim(struct kvm_dirty_pool *pool,
 			  struct kvm_dirty_pool_user *user, unsigned int flags,
@@ -598,7 +629,7 @@ static __always_inline void pool_return(struct kvm_dirty_pool *pool,
 	trace_kvm_dirty_pool_return(pool, ring->index, user->id, pushed);
 
 	if (unlikely(claim->word & KVM_DIRTY_POOL_PARKED)) {
-		if (kvm_dirty_pool_used(ring) > ring->mask)
+		if (pool_ring_full(ring))
 			clear_bit(ring->index, pool->room);
 		pool_settle(pool, ring, claim->word);
 		return;
@@ -607,8 +638,8 @@ static __always_inline void pool_return(struct kvm_dirty_pool *pool,
 	if (unlikely(ring->dirty_index == ring->soft_end)) {
 		/*
 		 * The ring may have been drained since soft_end was computed.
-		 * Acquire: the reset is done with the entries that it took.
-		 * Pairs with the release in kvm_dirty_pool_reset().
+		 * Acquire: pairs with the release in pool_reset_ring(), which is
+		 * done with the entries below reset_index.
 		 */
 		reset = smp_load_acquire(&ring->reset_index);
 		ring->soft_end = reset + ring->soft_limit;
@@ -633,8 +664,8 @@ static __always_inline void pool_return(struct kvm_dirty_pool *pool,
  * @user: who claimed it
  * @claim: the claim, void from here on
  *
- * A release, paired with the acquire in kvm_dirty_pool_claim().  A ring that
- * reached its soft limit is parked, and the VM is notified.
+ * The return is a release and pairs with the acquire in kvm_dirty_pool_claim().  A
+ * ring that reached its soft limit is parked, and the VM is notified.
  *
  * Context: as kvm_dirty_pool_claim().
  */
@@ -646,8 +677,9 @@ void kvm_dirty_pool_return(struct kvm_dirty_pool *pool,
 }
 
 /*
- * Nothing can be done but to say so, once for each time that userspace clears
- * the state, and to keep a vCPU out of the guest until there is room again.
+ * A mark is lost.  All that is left is to set OVERFLOW, to notify the VM once for
+ * each time that userspace clears it, and to keep the vCPU out of the guest until
+ * there is room again.
  */
 static void pool_overflow(struct kvm_dirty_pool *pool,
 			  struct kvm_dirty_pool_user *user, u32 slot,
@@ -660,10 +692,11 @@ static void pool_overflow(struct kvm_dirty_pool *pool,
 	pool->ops->notify(pool, user, NULL, KVM_DIRTY_POOL_EV_RESERVE);
 	atomic64_add(nr, &pool->overflows);
 	/*
-	 * If OVERFLOW is set already there is nothing to do: when it is cleared,
-	 * all memory is read again.  Order the write to the guest's page before
-	 * this look at it, or the page may be read too early.  Pairs with the
-	 * exchange in pool_vm_get_state(), before which userspace reads no page.
+	 * If OVERFLOW is set already, userspace takes all pages as dirty after it
+	 * has cleared it.  Order the write to the guest's page before the read of
+	 * OVERFLOW: otherwise this could see OVERFLOW set while userspace clears
+	 * it, and reads the page before the write.  Pairs with the exchange in
+	 * pool_vm_get_state().
 	 */
 	smp_mb__after_atomic();
 	overflow = atomic_read(&pool->overflow);
@@ -673,16 +706,15 @@ static void pool_overflow(struct kvm_dirty_pool *pool,
 }
 
 /**
- * kvm_dirty_pool_report_overflow - test whether an exit has to tell of OVERFLOW
+ * kvm_dirty_pool_report_overflow - test whether an exit has to report OVERFLOW
  * @pool: the pool
- * @exits: the vCPU exits anyway
+ * @exits: the vCPU exits for another reason anyway
  *
  * Context: any.
- * Return: true if OVERFLOW is set and @exits, or if no exit has told of it yet:
- * this one does then.
+ * Return: true if OVERFLOW is set, and the vCPU exits anyway or no exit has reported
+ * it yet.  It counts as reported from then on.
  */
-bool kvm_dirty_pool_report_overflow(struct kvm_dirty_pool *pool,
-				    bool exits)
+bool kvm_dirty_pool_report_overflow(struct kvm_dirty_pool *pool, bool exits)
 {
 	int overflow = atomic_read(&pool->overflow);
 
@@ -694,7 +726,7 @@ bool kvm_dirty_pool_report_overflow(struct kvm_dirty_pool *pool,
 	return overflow && exits;
 }
 
-/* Not inlined, so that who calls it saves no registers if there is no put(). */
+/* Not inlined, so that its caller saves no registers where there is no put(). */
 static noinline void pool_put_last(const struct kvm_dirty_pool_selector *selector,
 				   struct kvm_dirty_pool_ring *ring)
 {
@@ -702,9 +734,9 @@ static noinline void pool_put_last(const struct kvm_dirty_pool_selector *selecto
 }
 
 /*
- * One page into the user's last ring, which is what most marks are: claim,
- * push and return in a row.  The locked instruction in the next claim waits
- * for all stores before it, so what counts here is how many there are.
+ * Mark one page in the user's last ring: claim, push and return in a row.  Most
+ * marks take this path.  The locked instruction of the next claim waits for all
+ * earlier stores, so the number of stores determines the cost.
  */
 static __always_inline bool pool_mark_last(struct kvm_dirty_pool *pool,
 					   struct kvm_dirty_pool_user *user,
@@ -778,14 +810,14 @@ static noinline u64 pool_mark_run(struct kvm_dirty_pool *pool,
  * @nr: number of pages
  * @flags: as for kvm_dirty_pool_claim()
  *
- * Claims as often as needed: once for KVM_DIRTY_POOL_BATCH pages at most, and
- * anew where a ring reaches its soft limit.
+ * Claims a ring for every KVM_DIRTY_POOL_BATCH pages, and another one where a ring
+ * reaches its soft limit.
  *
- * Context: Any but NMI, see kvm_dirty_pool_claim(). Does not sleep. Preemption
- * is off for one claim at a time.
- * Return: the number of pages marked.  Less than @nr only with
- * KVM_DIRTY_POOL_NORESERVE; without it the OVERFLOW state is set if there is
- * no room, and all of @nr is returned: nothing is left to be done.
+ * Context: Any but NMI, see kvm_dirty_pool_claim(). Does not sleep. Preemption is
+ * disabled for one claim at a time.
+ * Return: the number of pages marked, which is less than @nr only with
+ * KVM_DIRTY_POOL_NORESERVE.  Without it, pages for which there is no room count as
+ * marked, because they set OVERFLOW.
  */
 u64 kvm_dirty_pool_mark(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_user *user, u32 slot, u64 offset,
@@ -813,27 +845,28 @@ static bool pool_gate_shut(struct kvm_dirty_pool *pool)
 	if (atomic_read_acquire(&pool->nr_reserve))
 		return true;
 
-	/* Without any ring there is none to wait for, and all is OVERFLOW. */
+	/* Without any ring, waiting is pointless, and each mark sets OVERFLOW. */
 	return kvm_dirty_pool_exhausted(pool) && atomic_read(&pool->nr_attached);
 }
 
 /**
- * kvm_dirty_pool_gate - must a vCPU stay out of the guest
+ * kvm_dirty_pool_gate - test whether a vCPU has to stay out of the guest
  * @pool: the pool
  * @user: the vCPU
  *
- * A vCPU that used a reserve may enter again when a ring is FREE and no
- * reserve entry is left undrained.  A FREE ring alone is not enough: a
- * userspace that keeps draining one ring would let the vCPUs in again and
- * again, each time to eat more of the other rings' reserves.
+ * A vCPU that used a reserve may enter again when a ring is FREE and no reserve
+ * entry is left undrained.  A FREE ring alone is not enough: a userspace that
+ * keeps draining the same ring would let the vCPUs in again and again, each time
+ * to use up more of the other rings' reserves.
  *
  * While a vCPU waits, marks that keep out of the reserves park no ring, see
- * pool_claim_spare(): once all rings have been drained, and claims of that kind
- * that were under way are returned, only marks of other vCPUs can shut the gate
- * again, and who makes them has to pass it, too.
+ * pool_claim_spare().  Once all rings have been drained and the claims of that kind
+ * that were in progress are returned, only marks of other vCPUs can shut the gate
+ * again, and those vCPUs have to pass it, too.
  *
  * Context: The vCPU's thread.
- * Return: true if it must; false also forgets that it used a reserve.
+ * Return: true if the vCPU has to stay out.  If false, its use of a reserve is
+ * forgotten.
  */
 bool kvm_dirty_pool_gate(struct kvm_dirty_pool *pool,
 			 struct kvm_dirty_pool_user *user)
@@ -845,8 +878,8 @@ bool kvm_dirty_pool_gate(struct kvm_dirty_pool *pool,
 		goto shut;
 
 	/*
-	 * Then look again: where this vCPU was preempted since the first look,
-	 * it may have marked a page, and used a reserve once more.
+	 * Look again after that.  If this thread was preempted after the first
+	 * look, kvm_sched_out() may have marked a page, and used a reserve anew.
 	 */
 	WRITE_ONCE(user->reserve, false);
 	barrier();
@@ -864,38 +897,34 @@ shut:
 }
 
 /**
- * kvm_dirty_pool_ungate - forget that a vCPU waits at the gate
+ * kvm_dirty_pool_ungate - stop counting a vCPU as waiting at the gate
  * @pool: the pool
  * @user: the vCPU
  *
- * For a vCPU that will not come back to look.  If it does, it waits again.
+ * For a vCPU that will not come back to look.  If it does come back, it is counted
+ * again.
  *
  * Context: any.
  */
 void kvm_dirty_pool_ungate(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_user *user)
 {
-	/* Against the same by another thread. */
+	/* Another thread may do the same. */
 	if (atomic_read(&user->gated) && atomic_xchg(&user->gated, 0))
 		atomic_dec(&pool->nr_gated);
 }
 
 /*
- * Runs of pages that were reset but not protected yet.  By a page's place, @hint
- * names the run that was begun there last, if it is still there: so pages that
- * were dirtied in no order find their neighbours.
+ * Runs of pages whose entries were reset, but that are not protected yet.  @hint is
+ * a hash table, by a page's offset: the index of the run that was started there
+ * last, which may be gone.  With it, pages that were dirtied in no order are merged
+ * with their neighbours.
  */
 struct pool_runs {
 	u32 nr;
 	struct kvm_dirty_pool_run run[KVM_DIRTY_POOL_RUNS];
 	u8 hint[KVM_DIRTY_POOL_RUNS];
 };
-
-static void pool_runs_init(struct pool_runs *runs)
-{
-	runs->nr = 0;
-	memset(runs->hint, 0, sizeof(runs->hint));
-}
 
 static void pool_runs_flush(struct kvm_dirty_pool *pool,
 			    struct pool_runs *runs)
@@ -928,10 +957,11 @@ static void pool_runs_add(struct kvm_dirty_pool *pool,
 }
 
 /*
- * Take entries of a ring from reset_index on while userspace has flagged them as
- * harvested, but not beyond @end: userspace cannot keep it busy, whatever it
- * writes.  @end was read from dirty_index before anyone waited for the faults
- * that pushed entries below it, which is done here unless it was: @quiesced.
+ * Take back the entries of a ring that userspace has flagged as harvested, from
+ * reset_index on, but not beyond @end.  So the work is bounded whatever userspace
+ * writes.  The caller has read @end from dirty_index; the faults that pushed entries
+ * below it have to install their mappings before pages are protected.  Wait for
+ * them here, unless *@quiesced says that it was done after @end was read.
  */
 static int pool_reset_ring(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_ring *ring, u32 end,
@@ -943,7 +973,7 @@ static int pool_reset_ring(struct kvm_dirty_pool *pool,
 	mutex_lock(&ring->reset_lock);
 
 	first = ring->reset_index;
-	/* Another reset went further, or the ring has been attached anew. */
+	/* Another reset went beyond @end, or the ring was attached anew. */
 	if (end - first > ring->mask + 1)
 		end = first;
 
@@ -952,8 +982,7 @@ static int pool_reset_ring(struct kvm_dirty_pool *pool,
 		u64 offset;
 		u32 slot;
 
-		/* Pairs with the release by which userspace harvests. */
-		if (!(smp_load_acquire(&entry->flags) & KVM_DIRTY_GFN_F_RESET))
+		if (!pool_gfn_harvested(entry))
 			break;
 
 		if (fatal_signal_pending(current)) {
@@ -968,11 +997,12 @@ static int pool_reset_ring(struct kvm_dirty_pool *pool,
 		slot = READ_ONCE(entry->slot);
 		offset = READ_ONCE(entry->offset);
 
-		/* Not harvested, when it comes round again. */
+		/* Or a reset would take it for harvested the next time round. */
 		smp_store_release(&entry->flags, 0);
 		/*
-		 * The entry may be pushed to again.  Pairs with the acquire in
-		 * pool_return(), pool_claim_spare() and kvm_dirty_pool_used().
+		 * Release the entry to the owner of the claim.  Pairs with the
+		 * acquire in pool_return(), pool_claim_spare() and
+		 * kvm_dirty_pool_used().
 		 */
 		smp_store_release(&ring->reset_index, index + 1);
 
@@ -982,9 +1012,9 @@ static int pool_reset_ring(struct kvm_dirty_pool *pool,
 	if (index != first) {
 		pool_runs_flush(pool, runs);
 		/*
-		 * After the pages were protected, before the lock is dropped:
-		 * who resets the ring next sees that a flush is due.  Pairs
-		 * with pool_flush().
+		 * Count the reset after its pages were protected, and before the
+		 * lock is dropped: the next reset of the ring has to see that a
+		 * flush is due.  Pairs with the acquire in pool_flush().
 		 */
 		atomic_inc_return_release(&pool->resets);
 		*count += index - first;
@@ -996,16 +1026,16 @@ static int pool_reset_ring(struct kvm_dirty_pool *pool,
 }
 
 /*
- * Flush TLBs, if a reset made that necessary.  Called also if the caller took
- * back no entry: it may have been another thread that took the caller's entries,
- * and has not flushed yet.  The caller's pages have to be trapped when its call
- * is done, whoever did it.
+ * Flush the TLBs if a reset made that necessary, even if the caller itself took
+ * back no entry: another thread may have taken the entries that the caller has
+ * harvested, and not have flushed yet.  Writes to these pages have to trap when
+ * the caller's reset returns.
  */
 static void pool_flush(struct kvm_dirty_pool *pool)
 {
-	/* Pairs with pool_reset_ring(): these resets have protected. */
+	/* Pairs with pool_reset_ring(): pages of these resets are protected. */
 	int resets = atomic_read_acquire(&pool->resets);
-	/* Pairs with the release below: these flushes are done. */
+	/* Pairs with the release below: the flush for these resets is done. */
 	int flushed = atomic_read_acquire(&pool->flushed);
 
 	if (resets - flushed <= 0)
@@ -1025,13 +1055,11 @@ static void pool_flush(struct kvm_dirty_pool *pool)
  * @end: index after the last ring, not beyond kvm_dirty_pool_nr_rings()
  * @count: increased by the number of entries taken back
  *
- * Takes all entries that were harvested before the call, and traps the next
- * write to their pages.  When it returns that is done for each of them, also for
- * those that the call of another thread has taken.  A ring that is parked and
- * empty then is freed.
+ * Takes back all entries that were harvested before the call.  When it returns, the
+ * next write to each of their pages traps, including pages of entries that a
+ * concurrent call has taken back.  A parked ring that is empty then is freed.
  *
- * Different rings are reset in parallel; of two resets of the same ring the
- * second waits.
+ * Different rings can be reset in parallel; resets of the same ring are serialised.
  *
  * Context: Process context, may sleep. Takes the rings' reset_lock.
  * Return: 0, or -EINTR if a fatal signal is pending; @count is valid either way.
@@ -1044,15 +1072,16 @@ int kvm_dirty_pool_reset(struct kvm_dirty_pool *pool, u32 first, u32 end,
 	int ret = 0;
 	u32 i, nr;
 
-	pool_runs_init(&runs);
+	runs.nr = 0;
+	memset(runs.hint, 0, sizeof(runs.hint));
 
 	for (; first < end && !ret; first += nr) {
 		bool quiesced = false;
 
 		nr = min_t(u32, end - first, POOL_RESET_RINGS);
 		/*
-		 * An entry that userspace saw was pushed below this index: it
-		 * was written before the entry's flags, in kvm_dirty_pool_push().
+		 * Any entry that userspace has seen is below this index, because
+		 * kvm_dirty_pool_push() writes dirty_index before the flags.
 		 */
 		for (i = 0; i < nr; i++)
 			ends[i] = READ_ONCE(pool->rings[first + i]->dirty_index);
@@ -1103,7 +1132,7 @@ static void pool_selector_destroy(struct kvm_dirty_pool_selector *selector)
 	kfree(selector);
 }
 
-/* Tell a policy of all rings that it could offer. */
+/* Tell a policy about all rings that it can offer. */
 static void pool_selector_seed(struct kvm_dirty_pool *pool,
 			       const struct kvm_dirty_pool_selector *selector)
 {
@@ -1127,13 +1156,12 @@ static void pool_selector_seed(struct kvm_dirty_pool *pool,
  * @pool: the pool
  * @name: of the new policy; NULL for the default
  *
- * Claims go on meanwhile.  The order in which rings were used is forgotten.
+ * Claims continue during the switch.  The order in which rings were used is lost.
  *
  * Context: Process context, sleeps for a grace period.
  * Return: 0, -ENOENT for an unknown name, -ENOMEM.
  */
-int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool,
-			      const char *name)
+int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool, const char *name)
 {
 	struct kvm_dirty_pool_selector *selector, *old;
 
@@ -1150,7 +1178,7 @@ int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool,
 	if (old) {
 		/* Pairs with the claims' preemption-off sections. */
 		synchronize_rcu();
-		/* Again, for the rings that were returned to the old one. */
+		/* Again, for rings that were put to the old policy since. */
 		pool_selector_seed(pool, selector);
 		pool_selector_destroy(old);
 	}
@@ -1159,7 +1187,7 @@ int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool,
 }
 
 /**
- * kvm_dirty_pool_get_policy - the name of the policy in use
+ * kvm_dirty_pool_get_policy - get the name of the policy in use
  * @pool: the pool
  * @name: filled in, KVM_DIRTY_RING_POLICY_NAME_MAX bytes
  *
@@ -1195,7 +1223,7 @@ void kvm_dirty_pool_ring_init(struct kvm_dirty_pool_ring *ring,
 	ring->soft_limit = size - rsvd;
 }
 
-/* Under reset_lock, which is who may change the word of a DETACHED ring. */
+/* Under reset_lock, whose holder owns the word of a DETACHED ring. */
 static void pool_attach(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_ring *ring)
 {
@@ -1209,7 +1237,7 @@ static void pool_attach(struct kvm_dirty_pool *pool,
 	pool_put(pool, ring);
 	preempt_enable();
 
-	/* As if by a reset: not all is full now.  Pairs with pool_claim_slow(). */
+	/* There is room now, as after a reset.  Pairs with pool_claim_slow(). */
 	atomic_inc_return_release(&pool->resets);
 }
 
@@ -1218,7 +1246,7 @@ static void pool_attach(struct kvm_dirty_pool *pool,
  * @pool: the pool, which must have room
  * @ring: the ring
  *
- * Claims go on meanwhile.
+ * Claims may run concurrently.
  *
  * Context: Process context. The caller serialises additions.
  */
@@ -1227,7 +1255,7 @@ void kvm_dirty_pool_add(struct kvm_dirty_pool *pool,
 {
 	mutex_lock(&ring->reset_lock);
 	ring->index = pool->nr_rings;
-	/* Who has it first without a move: the vCPU that it comes with. */
+	/* The vCPU that the ring comes with; its first claim is no move. */
 	ring->last_user = ring->index;
 	pool->rings[ring->index] = ring;
 	/* Pairs with the acquire in kvm_dirty_pool_nr_rings(). */
@@ -1239,10 +1267,10 @@ void kvm_dirty_pool_add(struct kvm_dirty_pool *pool,
 /**
  * kvm_dirty_pool_attach - use a ring again that was detached
  * @pool: the pool
- * @ring: one that kvm_dirty_pool_ring_init() has set up
+ * @ring: a ring that kvm_dirty_pool_ring_init() has set up
  *
- * The ring is empty, and the next mark goes to its first entry.  Nothing is
- * done if the ring is attached, or was not added yet.
+ * The ring is empty, and its next mark goes to its first entry.  Does nothing if
+ * the ring is attached, or has not joined the pool yet.
  *
  * Context: Process context, may sleep. Takes the ring's reset_lock.
  */
@@ -1252,19 +1280,18 @@ void kvm_dirty_pool_attach(struct kvm_dirty_pool *pool,
 	u32 index;
 
 	mutex_lock(&ring->reset_lock);
-	if (ring->index != KVM_DIRTY_POOL_NONE &&
-	    atomic_read(&ring->word) & KVM_DIRTY_POOL_DETACHED) {
-		/* Always another one, for pool_resets(). */
+	if (ring->index != KVM_DIRTY_POOL_NONE && pool_ring_detached(ring)) {
+		/* The first entry; and another index always, for pool_resets(). */
 		index = ALIGN(ring->dirty_index + 1, ring->mask + 1);
 		WRITE_ONCE(ring->dirty_index, index);
-		/* In this order; pairs with kvm_dirty_pool_used(). */
+		/* After dirty_index; pairs with kvm_dirty_pool_used(). */
 		smp_store_release(&ring->reset_index, index);
 		pool_attach(pool, ring);
 	}
 	mutex_unlock(&ring->reset_lock);
 }
 
-/* Wait for the owner of the claim.  Returns with preemption off. */
+/* Claim a ring in any state.  Waits for its owner; disables preemption. */
 static u32 pool_take_any(struct kvm_dirty_pool_ring *ring)
 {
 	for (;;) {
@@ -1283,14 +1310,14 @@ static u32 pool_take_any(struct kvm_dirty_pool_ring *ring)
 /**
  * kvm_dirty_pool_detach - stop using a ring that nobody can harvest any more
  * @pool: the pool
- * @ring: one that kvm_dirty_pool_ring_init() has set up
+ * @ring: a ring that kvm_dirty_pool_ring_init() has set up
  *
- * Harvested entries are reset.  What was not harvested, and is still wanted, is
- * marked again, in other rings or their reserves, and lost to the OVERFLOW state
- * if there is no room.
- * Nothing is done if the ring is detached, or was not added yet.
+ * Resets the entries that were harvested.  Marks the pages of the others again, in
+ * other rings or their reserves, if their memslot is still logged; if there is no
+ * room, that sets OVERFLOW.  Does nothing if the ring is detached, or has not
+ * joined the pool yet.
  *
- * Claims go on meanwhile.
+ * Claims may run concurrently.
  *
  * Context: Process context, may sleep. Takes the ring's reset_lock, and waits
  * for the owner of the ring's claim.
@@ -1301,7 +1328,7 @@ void kvm_dirty_pool_detach(struct kvm_dirty_pool *pool,
 	u32 word, index, count = 0;
 	bool joined;
 
-	/* With the lock: it may be about to join. */
+	/* Under the lock, because the ring may be about to join. */
 	mutex_lock(&ring->reset_lock);
 	joined = ring->index != KVM_DIRTY_POOL_NONE;
 	mutex_unlock(&ring->reset_lock);
@@ -1311,7 +1338,7 @@ void kvm_dirty_pool_detach(struct kvm_dirty_pool *pool,
 	kvm_dirty_pool_reset(pool, ring->index, ring->index + 1, &count);
 
 	mutex_lock(&ring->reset_lock);
-	if (atomic_read(&ring->word) & KVM_DIRTY_POOL_DETACHED)
+	if (pool_ring_detached(ring))
 		goto unlock;
 
 	word = pool_take_any(ring);
@@ -1324,7 +1351,7 @@ void kvm_dirty_pool_detach(struct kvm_dirty_pool *pool,
 	pool_release(ring, KVM_DIRTY_POOL_DETACHED);
 	preempt_enable();
 
-	/* Nobody pushes to the ring or resets it from here on. */
+	/* From here on nobody pushes to the ring or resets it. */
 	for (index = ring->reset_index; index != ring->dirty_index; index++) {
 		struct kvm_dirty_gfn *entry = &ring->gfns[index & ring->mask];
 
@@ -1335,13 +1362,13 @@ void kvm_dirty_pool_detach(struct kvm_dirty_pool *pool,
 			kvm_dirty_pool_mark(pool, &pool->vm_user, slot, offset, 1, 0);
 		cond_resched();
 	}
-	/* Not before its entries are elsewhere.  As in pool_free_parked(). */
+	/* After its entries were moved.  Release: as in pool_free_parked(). */
 	if (word & KVM_DIRTY_POOL_RESERVE)
 		atomic_dec_return_release(&pool->nr_reserve);
 	atomic_dec(&pool->nr_attached);
 	for (index = 0; index <= ring->mask; index++)
 		WRITE_ONCE(ring->gfns[index].flags, 0);
-	/* Empty, and as in pool_reset_ring(). */
+	/* Empty now.  Release: as in pool_reset_ring(). */
 	smp_store_release(&ring->reset_index, ring->dirty_index);
 unlock:
 	mutex_unlock(&ring->reset_lock);
@@ -1351,7 +1378,7 @@ unlock:
  * kvm_dirty_pool_init - set up an empty pool, with the default policy
  * @pool: the pool, all zero
  * @ops: the VM
- * @max_rings: how many rings may join
+ * @max_rings: the number of rings that may join
  *
  * Context: Process context, may sleep.
  * Return: 0 or -ENOMEM.
@@ -1383,9 +1410,9 @@ int kvm_dirty_pool_init(struct kvm_dirty_pool *pool,
 
 /**
  * kvm_dirty_pool_exit - free what kvm_dirty_pool_init() allocated
- * @pool: the pool; nobody uses it any more
+ * @pool: the pool, which nobody uses any more
  *
- * The rings and their entries stay the caller's.
+ * The caller frees the rings and their entries.
  *
  * Context: Process context, may sleep.
  */

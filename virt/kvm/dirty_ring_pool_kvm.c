@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A pool of dirty rings: the VM that it belongs to.
+ * A pool of dirty rings: KVM's side.
  *
- * Capability, ioctls, the gate in front of the guest, notifications and
- * statistics.  The protocol is in dirty_ring_pool.c.
+ * Capability, ioctls, exits, notifications and statistics.  The protocol is in
+ * dirty_ring_pool.c.
  */
 #include <linux/eventfd.h>
 #include <linux/irq_work.h>
@@ -24,7 +24,7 @@
  * @kvm: the VM
  * @cap_flags: KVM_DIRTY_RING_POOL_*, as enabled
  * @forced: userspace asked for per-vCPU rings
- * @work: sends what may not be sent from where pages are marked
+ * @work: signals and kicks, which the context that marks a page must not do
  * @eventfd: signalled when a ring is parked and at overflow; under RCU,
  *	written under kvm->lock
  * @kick: a bit for each vCPU to be kicked by @work
@@ -82,14 +82,14 @@ static struct kvm_vcpu *ring_to_vcpu(struct kvm_dirty_pool_ring *ring)
 }
 
 /*
- * Any vCPU will do, and the one that lost the mark may never run again: whichever
- * comes first reports it, in kvm_dirty_ring_pool_check_request().
+ * Ask all vCPUs to report OVERFLOW, since the one that lost the mark may never run
+ * again.  The first to enter the guest does, in kvm_dirty_ring_pool_check_request().
  */
 static void pool_vm_request_overflow(struct kvm_dirty_ring_pool *vm, u32 nr)
 {
 	u32 i;
 
-	/* A VMM that did not ask for a pool knows nothing of OVERFLOW. */
+	/* A VMM that did not ask for a pool does not know OVERFLOW. */
 	if (vm->forced)
 		pr_warn_ratelimited("kvm: %s: dirty ring pool overflow, dirty pages were lost: drain the rings more often, or unset kvm.dirty_ring_pool\n",
 				    vm->kvm->stats_id);
@@ -125,8 +125,8 @@ static void pool_vm_work(struct irq_work *work)
 }
 
 /*
- * A request bit is all that may be set here: the mark may be that of a vCPU
- * that is being scheduled out, under the run queue's lock.
+ * The mark may be that of a vCPU that is being scheduled out, under the run queue's
+ * lock.  So set request bits only, and leave signals and kicks to the irq_work.
  */
 static void pool_vm_notify(struct kvm_dirty_pool *pool,
 			   struct kvm_dirty_pool_user *user,
@@ -153,7 +153,7 @@ static void pool_vm_notify(struct kvm_dirty_pool *pool,
 			set_bit(ring->index, vm->kick);
 		}
 		WRITE_ONCE(vcpu->dirty_pool_user.exit_ring, ring->index + 1);
-		/* Orders exit_ring before the request. */
+		/* Release: orders exit_ring before the request. */
 		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
 		break;
 	case KVM_DIRTY_POOL_EV_OVERFLOW:
@@ -178,8 +178,8 @@ static struct kvm_memory_slot *pool_vm_memslot(struct kvm *kvm, u32 slot)
 }
 
 /*
- * Architectures that can do better than these have their own.  Under mmu_lock
- * there are no faults that have marked, but not mapped yet.
+ * Defaults for architectures whose faults mark a page and map it in one critical
+ * section of mmu_lock: protecting pages under that lock waits for such faults.
  */
 void __weak kvm_arch_dirty_ring_pool_quiesce(struct kvm *kvm)
 {
@@ -240,9 +240,9 @@ static void pool_vm_protect(struct kvm_dirty_pool *pool,
 		if (IS_ERR(memslot) || offset >= memslot->npages)
 			continue;
 		/*
-		 * Not all or nothing: a page that went with a memslot must not
-		 * keep a page of the memslot that has its id now from being
-		 * trapped.
+		 * Clip the run rather than skip it.  Its entries may be of an old
+		 * memslot and of the smaller one that has the same id now, whose
+		 * pages have to be trapped.
 		 */
 		if (memslot->npages - offset < BITS_PER_LONG)
 			mask &= BIT(memslot->npages - offset) - 1;
@@ -275,9 +275,9 @@ static const struct kvm_dirty_pool_ops pool_vm_ops = {
 };
 
 /**
- * kvm_dirty_ring_pool_max_size - KVM_CHECK_EXTENSION
+ * kvm_dirty_ring_pool_max_size - the value of KVM_CHECK_EXTENSION
  *
- * Return: the largest size of a ring in bytes.
+ * Return: the maximum size of a ring, in bytes.
  */
 int kvm_dirty_ring_pool_max_size(void)
 {
@@ -285,9 +285,9 @@ int kvm_dirty_ring_pool_max_size(void)
 }
 
 /**
- * kvm_dirty_ring_pool_check_cap - check what KVM_ENABLE_CAP was given
- * @cap: the capability; the rules for the size in args[0] are those of
- *	KVM_CAP_DIRTY_LOG_RING, which takes 32 bits of it
+ * kvm_dirty_ring_pool_check_cap - check the arguments of KVM_ENABLE_CAP
+ * @cap: the capability; the caller checks the size in args[0] as it does that of
+ *	KVM_CAP_DIRTY_LOG_RING, of which it takes 32 bits
  *
  * Return: 0, -EINVAL, or -E2BIG.
  */
@@ -302,13 +302,14 @@ int kvm_dirty_ring_pool_check_cap(const struct kvm_enable_cap *cap)
 }
 
 /**
- * kvm_dirty_ring_pool_create - give a VM a pool, if it is to have one
+ * kvm_dirty_ring_pool_create - create the pool of a VM, if it is to have one
  * @kvm: the VM, which has no vCPU yet
  * @cap: the ring capability that is being enabled
  *
  * Context: Under kvm->lock.
- * Return: 0, also if the VM is to have rings without a pool; -EINVAL if it has
- * rings already, or KVM_DIRTY_LOG_INITIALLY_SET; -ENOMEM.
+ * Return: 0, even if the VM gets per-vCPU rings without a pool; -EINVAL if it has
+ * rings already, or if a pool was asked for and KVM_DIRTY_LOG_INITIALLY_SET is
+ * enabled; -ENOMEM.
  */
 int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap)
 {
@@ -317,7 +318,7 @@ int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap
 
 	lockdep_assert_held(&kvm->lock);
 
-	/* Our caller looked at this before it took the lock. */
+	/* Again: the caller checked it before it took the lock. */
 	if (kvm->dirty_ring_size)
 		return -EINVAL;
 
@@ -325,7 +326,10 @@ int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap
 	    !READ_ONCE(dirty_ring_pool))
 		return 0;
 
-	/* Resets split no huge pages: they do not take slots_lock, as that does. */
+	/*
+	 * That flag has pages write-protected, and huge pages split, only when
+	 * they are reset, which takes slots_lock; resets here do not take it.
+	 */
 	if (kvm_dirty_log_manual_protect_and_init_set(kvm))
 		return cap->cap == KVM_CAP_DIRTY_LOG_RING_POOL ? -EINVAL : 0;
 
@@ -353,19 +357,19 @@ int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap
 
 	/*
 	 * Pairs with the acquires in kvm_dirty_ring_pool_ioctl() and _stat(), and
-	 * with the dependent loads of all that have a vCPU or a memslot at hand.
+	 * with the address dependencies where pages are marked.
 	 */
 	smp_store_release(&kvm->dirty_ring_pool, vm);
 	return 0;
 }
 
 /**
- * kvm_dirty_ring_pool_destroy - take a VM's pool away
- * @kvm: the VM, which nobody has a reference to any more
+ * kvm_dirty_ring_pool_destroy - destroy the pool of a VM
+ * @kvm: the VM, to which nobody has a reference any more
  *
- * Called early when a VM is destroyed: after it left the list of VMs, whose
- * statistics are read, and while there still are vCPUs to be kicked.  What is
- * marked after this is not for anyone to harvest.
+ * Called early in the destruction of a VM: after it left the list of VMs whose
+ * statistics are read, and while the vCPUs that the irq_work may kick still exist.
+ * Later marks are dropped, as nobody can harvest them.
  *
  * Context: Process context, may sleep.
  */
@@ -391,6 +395,7 @@ void kvm_dirty_ring_pool_destroy(struct kvm *kvm)
  * @kvm: the VM
  * @flags: KVM_DIRTY_LOG_*, valid ones
  *
+ * Context: Process context. Takes kvm->lock.
  * Return: 0, or -EINVAL for KVM_DIRTY_LOG_INITIALLY_SET in a VM with a pool.
  */
 int kvm_dirty_ring_pool_set_manual_protect(struct kvm *kvm, u64 flags)
@@ -410,7 +415,7 @@ int kvm_dirty_ring_pool_set_manual_protect(struct kvm *kvm, u64 flags)
  * kvm_dirty_ring_pool_init_vcpu - prepare a new vCPU for the pool
  * @vcpu: the vCPU, which has its ring and its index, but no fd yet
  *
- * Its ring can be mapped as soon as it has an fd, which userspace may guess.
+ * The ring can be mapped as soon as the fd exists, as userspace may guess it.
  *
  * Context: Under kvm->lock.
  */
@@ -443,12 +448,15 @@ void kvm_dirty_ring_pool_add_vcpu(struct kvm_vcpu *vcpu)
 	/* A vCPU starts with its own ring, so that each has one to itself. */
 	vcpu->dirty_pool_user.last = &vcpu->dirty_pool_ring;
 	kvm_dirty_pool_add(&vm->pool, &vcpu->dirty_pool_ring);
-	/* What was lost before there was a vCPU is this one's to report. */
+	/* Report marks that were lost before there was any vCPU. */
 	if (atomic_read(&vm->pool.overflow) == KVM_DIRTY_POOL_OVERFLOW_NEW)
 		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
 }
 
-/* The vCPU if @vma has its ring, and belongs to the process that harvests it. */
+/*
+ * The vCPU whose ring @vma maps; NULL if it maps none, or belongs to another process
+ * than the VM, which cannot harvest.
+ */
 static struct kvm_vcpu *pool_vma_vcpu(struct vm_area_struct *vma)
 {
 	struct kvm_vcpu *vcpu = vma->vm_file->private_data;
@@ -468,9 +476,9 @@ static struct kvm_vcpu *pool_vma_vcpu(struct vm_area_struct *vma)
  * kvm_dirty_ring_pool_vma_open - the vm_ops::open() of a vCPU's mappings
  * @vma: a new mapping
  *
- * A ring that is mapped again is attached to the pool.  Only mappings of the
- * process that the VM belongs to count, as only that can reset rings; a child
- * that was forked has them, too.
+ * Attaches a ring that is mapped again to the pool.  Only mappings in the process
+ * that the VM belongs to count, as only that process can reset rings.  A forked
+ * child inherits the mappings, but does not count.
  *
  * Context: Under mmap_lock, held for write.
  */
@@ -487,18 +495,18 @@ void kvm_dirty_ring_pool_vma_open(struct vm_area_struct *vma)
  * kvm_dirty_ring_pool_vma_close - the vm_ops::close() of a vCPU's mappings
  * @vma: the mapping
  *
- * Nobody can harvest a ring whose last mapping is gone, as when a VMM unplugs
- * the vCPU: it is detached from the pool.
+ * Nobody can harvest a ring whose last mapping is gone, for instance because the
+ * VMM unplugged the vCPU.  Detaches such a ring from the pool.
  *
  * Context: Under mmap_lock, which munmap() may have downgraded, unless the process
- * exits.  A mapping is not made or removed beside it.
+ * exits.  No other mapping is created or removed concurrently.
  */
 void kvm_dirty_ring_pool_vma_close(struct vm_area_struct *vma)
 {
 	struct kvm_vcpu *vcpu = pool_vma_vcpu(vma);
 	struct kvm_dirty_pool *pool;
 
-	/* With the process the VM ends, too: nothing is lost any more. */
+	/* The process exits, and the VM with it: nobody needs the marks. */
 	if (!vcpu || !atomic_read(&vma->vm_mm->mm_users))
 		return;
 
@@ -507,16 +515,16 @@ void kvm_dirty_ring_pool_vma_close(struct vm_area_struct *vma)
 
 	pool = &vcpu->kvm->dirty_ring_pool->pool;
 	kvm_dirty_pool_detach(pool, &vcpu->dirty_pool_ring);
-	/* The VM's own marks need not leave room for a vCPU that is unplugged. */
+	/* Marks of the VM need not leave room for a vCPU that is unplugged. */
 	kvm_dirty_pool_ungate(pool, &vcpu->dirty_pool_user);
 }
 
 /**
  * kvm_dirty_ring_pool_vma_may_split - the vm_ops::may_split() of these mappings
  * @vma: the mapping
- * @addr: where to
+ * @addr: where to split it
  *
- * Return: -EINVAL for the mapping of a ring: it counts as a whole.
+ * Return: -EINVAL for the mapping of a ring, which is counted as a whole; else 0.
  */
 int kvm_dirty_ring_pool_vma_may_split(struct vm_area_struct *vma,
 				      unsigned long addr)
@@ -537,7 +545,7 @@ void kvm_dirty_ring_pool_mmap(struct vm_area_struct *vma)
 	if (!vcpu->kvm->dirty_ring_pool)
 		return;
 
-	/* Nor does it grow into a ring, or out of one. */
+	/* It must not grow into a ring either, or out of one. */
 	vm_flags_set(vma, VM_DONTEXPAND);
 	kvm_dirty_ring_pool_vma_open(vma);
 }
@@ -548,8 +556,8 @@ void kvm_dirty_ring_pool_mmap(struct vm_area_struct *vma)
  * @memslot: the page's slot, NULL if there is none
  * @gfn: the page
  *
- * Nothing is expected of the running vCPU: it may be another VM's, or there
- * may be none.  Such marks belong to the VM.
+ * The running vCPU may belong to another VM, or there may be none; then the mark is
+ * that of the VM itself.
  *
  * Context: Any but NMI; under mmu_lock or the run queue's lock as a rule.
  */
@@ -577,12 +585,12 @@ void kvm_dirty_ring_pool_mark(struct kvm *kvm,
 }
 
 /**
- * kvm_dirty_ring_pool_mark_gpas - mark the pages that a CPU logged dirty
+ * kvm_dirty_ring_pool_mark_gpas - mark pages from the dirty log of a CPU
  * @vcpu: the vCPU, loaded, of a VM with a pool
  * @gpas: the guest physical addresses
  * @nr: number of @gpas
  *
- * One claim for up to KVM_DIRTY_POOL_BATCH pages.
+ * Claims a ring once for up to KVM_DIRTY_POOL_BATCH pages.
  *
  * Context: The vCPU's thread, under kvm->srcu.
  */
@@ -606,8 +614,8 @@ void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
 			continue;
 
 		/*
-		 * Not before there is something to push: a reserve that was
-		 * claimed for nothing would stop the vCPU all the same.
+		 * Claim only when there is a page to push: a reserve claim stops
+		 * the vCPU even if nothing is pushed.
 		 */
 		if (!claimed) {
 			preempt_disable();
@@ -617,7 +625,7 @@ void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
 		offset = gfn - memslot->base_gfn;
 		if (!claimed) {
 			preempt_enable();
-			/* Accounted as lost, unless there is room now. */
+			/* Counts as lost, unless there is room by now. */
 			kvm_dirty_pool_mark(pool, user, slot, offset, 1, 0);
 			continue;
 		}
@@ -638,15 +646,14 @@ void kvm_dirty_ring_pool_mark_gpas(struct kvm_vcpu *vcpu, const u64 *gpas,
 EXPORT_SYMBOL_GPL(kvm_dirty_ring_pool_mark_gpas);
 
 /**
- * kvm_dirty_ring_pool_stop - should a loop that marks pages end early
+ * kvm_dirty_ring_pool_stop - test whether a loop that marks pages has to end early
  * @vcpu: the vCPU, loaded
  *
- * For what can mark any number of pages without passing the check in front of
- * the guest: it ends when a reserve was used, and goes on when the rings have
- * been drained.
+ * For loops that can mark any number of pages in one stay.  Such a loop ends when it
+ * used a reserve, and is resumed after the rings were drained.
  *
  * Context: The vCPU's thread.
- * Return: true if the vCPU would not be let into the guest now.
+ * Return: true if the vCPU may not enter the guest now.
  */
 bool kvm_dirty_ring_pool_stop(struct kvm_vcpu *vcpu)
 {
@@ -657,11 +664,11 @@ bool kvm_dirty_ring_pool_stop(struct kvm_vcpu *vcpu)
 EXPORT_SYMBOL_GPL(kvm_dirty_ring_pool_stop);
 
 /**
- * kvm_dirty_ring_pool_check_request - must a vCPU report to userspace
+ * kvm_dirty_ring_pool_check_request - test whether a vCPU has to exit to userspace
  * @vcpu: the vCPU, about to enter the guest
  *
  * Context: The vCPU's thread.
- * Return: true if it must: kvm_run is filled in.
+ * Return: true if it has to; kvm_run is filled in then.
  */
 bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
 {
@@ -669,7 +676,7 @@ bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
 	struct kvm_dirty_pool_user *user = &vcpu->dirty_pool_user;
 	u32 ring = 0, flags = 0, exit_ring;
 
-	/* Orders the request before exit_ring; pairs with pool_vm_notify(). */
+	/* Acquire: orders the request before exit_ring; see pool_vm_notify(). */
 	if (!kvm_check_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu))
 		return false;
 
@@ -681,7 +688,7 @@ bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
 	}
 
 	if (kvm_dirty_pool_gate(pool, user)) {
-		/* Until it passes. */
+		/* Check again on each entry, until the gate opens. */
 		kvm_make_request(KVM_REQ_DIRTY_RING_SOFT_FULL, vcpu);
 		flags |= KVM_DIRTY_RING_POOL_EXHAUSTED;
 	}
@@ -706,8 +713,8 @@ bool kvm_dirty_ring_pool_check_request(struct kvm_vcpu *vcpu)
  * kvm_dirty_ring_pool_reset_all - KVM_RESET_DIRTY_RINGS
  * @kvm: the VM
  *
- * Context: Process context. Rings may be reset concurrently.
- * Return: the number of entries reset, or -EINTR at a fatal signal.
+ * Context: Process context, may sleep. Other threads may reset rings concurrently.
+ * Return: the number of entries reset, or -EINTR for a fatal signal.
  */
 int kvm_dirty_ring_pool_reset_all(struct kvm *kvm)
 {
@@ -779,7 +786,7 @@ static int pool_vm_set_eventfd(struct kvm_dirty_ring_pool *vm, void __user *argp
 	return 0;
 }
 
-/* Marks for KVM_MARK_DIRTY what takes no more than a moment. */
+/* Mark as many pages for KVM_MARK_DIRTY as one SRCU read section should take. */
 static int pool_vm_mark_some(struct kvm_dirty_ring_pool *vm,
 			     struct kvm_mark_dirty *args)
 {
@@ -802,7 +809,7 @@ static int pool_vm_mark_some(struct kvm_dirty_ring_pool *vm,
 				     KVM_DIRTY_POOL_NORESERVE);
 	args->marked += marked;
 	if (marked < nr) {
-		/* A ring need not be parked for this: ask for a drain. */
+		/* No ring may have been parked, so ask for a drain here. */
 		irq_work_queue(&vm->work);
 		return -EAGAIN;
 	}
@@ -827,7 +834,7 @@ static int pool_vm_mark_dirty(struct kvm_dirty_ring_pool *vm,
 			break;
 		}
 		cond_resched();
-		/* Anew each time: updates of memslots wait for us. */
+		/* A new read section each time: updates of memslots wait for it. */
 		idx = srcu_read_lock(&vm->kvm->srcu);
 		ret = pool_vm_mark_some(vm, &args);
 		srcu_read_unlock(&vm->kvm->srcu, idx);
@@ -835,11 +842,11 @@ static int pool_vm_mark_dirty(struct kvm_dirty_ring_pool *vm,
 
 	if (put_user(args.marked, &argp->marked))
 		return -EFAULT;
-	/* A slot has less than 2^31 pages. */
+	/* Fits: a memslot has less than 2^31 pages. */
 	return ret ? ret : args.marked;
 }
 
-/* A counter that the rings keep, by its place in struct kvm_dirty_pool_ring. */
+/* The sum of a counter of all rings; @offset is in struct kvm_dirty_pool_ring. */
 static u64 pool_vm_sum(struct kvm_dirty_pool *pool, size_t offset)
 {
 	u32 nr = kvm_dirty_pool_nr_rings(pool);
@@ -847,7 +854,7 @@ static u64 pool_vm_sum(struct kvm_dirty_pool *pool, size_t offset)
 	u32 i;
 
 	for (i = 0; i < nr; i++)
-		/* The owner may be counting, see pool_count() */
+		/* Races with pool_count(). */
 		sum += data_race(READ_ONCE(*(u64 *)((void *)pool->rings[i] + offset)));
 
 	return sum;
@@ -856,7 +863,7 @@ static u64 pool_vm_sum(struct kvm_dirty_pool *pool, size_t offset)
 #define pool_sum(pool, counter)	\
 	pool_vm_sum(pool, offsetof(struct kvm_dirty_pool_ring, counter))
 
-/* By its place in struct kvm_dirty_ring_pool_state. */
+/* The value of a counter; @offset is in struct kvm_dirty_ring_pool_state. */
 static u64 pool_vm_counter(struct kvm_dirty_pool *pool, size_t offset)
 {
 	switch (offset) {
@@ -920,9 +927,9 @@ static int pool_vm_get_rings(struct kvm_dirty_pool *pool, u32 nr,
 			.state = atomic_read(&ring->word),
 			.used = kvm_dirty_pool_used(ring),
 			.soft_limit = ring->soft_limit,
-			/* As in pool_vm_sum() */
+			/* Races with pool_count(). */
 			.claims = data_race(READ_ONCE(ring->claims)),
-			/* As in pool_vm_sum() */
+			/* Races with pool_count(). */
 			.pushed = data_race(READ_ONCE(ring->pushed)),
 		};
 
@@ -961,7 +968,7 @@ static int pool_vm_get_state(struct kvm_dirty_ring_pool *vm,
 	if (copy_to_user(argp, &state, sizeof(state)))
 		return -EFAULT;
 
-	/* Not before userspace was told.  The next one is reported anew. */
+	/* After userspace was told; the next OVERFLOW is reported anew. */
 	if ((args.flags & KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW) &&
 	    state.status & KVM_DIRTY_RING_POOL_OVERFLOW)
 		atomic_xchg(&pool->overflow, 0);
@@ -975,8 +982,8 @@ static int pool_vm_get_state(struct kvm_dirty_ring_pool *vm,
  * @arg: its argument
  *
  * Context: Process context, may sleep.
- * Return: see Documentation/virt/kvm/dirty-ring-pool.rst; -EINVAL for a VM
- * that has no pool.
+ * Return: as in Documentation/virt/kvm/dirty-ring-pool.rst; -EINVAL if the VM has no
+ * pool.
  */
 int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
 			      unsigned long arg)
@@ -1006,12 +1013,12 @@ int kvm_dirty_ring_pool_ioctl(struct kvm *kvm, unsigned int ioctl,
 }
 
 /**
- * kvm_dirty_ring_pool_stat - one of the VM's statistics
+ * kvm_dirty_ring_pool_stat - get one of the VM's statistics
  * @kvm: the VM
  * @offset: of the statistic in struct kvm_vm_stat
- * @val: set if the pool keeps it
+ * @val: set if the statistic is the pool's, else left as it is
  *
- * The counters are the rings', and summed up when they are read.
+ * Rings have counters of their own, which are summed up here, when they are read.
  *
  * Context: Any but NMI.
  */
@@ -1026,9 +1033,9 @@ void kvm_dirty_ring_pool_stat(struct kvm *kvm, size_t offset, u64 *val)
 }
 
 /**
- * kvm_dirty_ring_pool_stats - all of the VM's statistics that the pool keeps
+ * kvm_dirty_ring_pool_stats - get all of the VM's statistics that are the pool's
  * @kvm: the VM
- * @stat: set, a copy of kvm->stat
+ * @stat: a copy of kvm->stat, in which they are set
  *
  * Context: Any but NMI.
  */

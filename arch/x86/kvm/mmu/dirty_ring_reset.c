@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Dirty ring pool: trap writes to harvested pages again, without standing in
- * the way of the guest.
+ * Dirty ring pool: trap writes to harvested pages again, concurrently with the
+ * page faults of the guest.
  *
- * The walk of kvm_arch_mmu_enable_log_dirty_pt_masked() needs mmu_lock for
- * write, and meanwhile no vCPU can take a page fault.  Where all mappings are
- * the TDP MMU's, the same is done here under mmu_lock held for read, beside
- * faults and other resets.
+ * kvm_arch_mmu_enable_log_dirty_pt_masked() needs mmu_lock for write, and no vCPU
+ * can handle a page fault while it is held.  Where only the TDP MMU maps memory, do
+ * the same here with mmu_lock held for read, concurrently with page faults and with
+ * other resets.
  *
- * A fault marks the page before it installs the SPTE, both with mmu_lock held
- * for read.  A mark could be harvested and reset in between, and the SPTE be
- * installed, writable, after the walk has passed; nothing would tell of the
- * next write.  So a reset waits once, between reading how far the ring is
- * filled and its first walk, until the faults have dropped the lock that hold
- * it then: see kvm_arch_dirty_ring_pool_quiesce().
+ * A page fault marks the page before it installs the SPTE, both with mmu_lock held
+ * for read.  The mark could be harvested and reset in between, and the writable SPTE
+ * be installed after the walk has passed; then no mark would report the next write.
+ * To prevent that, a reset reads how far the rings are filled, waits until all page
+ * faults that hold mmu_lock by then have dropped it, and walks after that.  See
+ * kvm_arch_dirty_ring_pool_quiesce().
  *
- * A SPTE is only changed by a compare-and-swap that clears one bit, Writable
- * or Dirty, of a leaf that was seen to be present:
+ * The walk changes a SPTE only by a compare-and-exchange that clears one bit,
+ * Writable or Dirty, of a leaf that was seen to be present:
  *
- * - fast_page_fault() sets Writable by a compare-and-swap, and then marks the
+ * - fast_page_fault() sets Writable by a compare-and-exchange, and then marks the
  *   page.  If it comes first, its mark is pushed and the page is trapped; the
- *   guest faults once more.  If it comes second, that is a new write.
- * - The CPU sets Accessed and Dirty atomically; the swap fails and is redone.
- * - A zap under mmu_lock for read freezes the SPTE by a compare-and-swap
- *   first, and a frozen SPTE is not present.  One under mmu_lock for write is
- *   kept out by the lock.  A page table that is unlinked meanwhile is not
- *   freed before an RCU grace period; its SPTEs are zapped in the same way.
- * - Splitting a huge page replaces the huge SPTE, which is left alone: while
- *   a memslot is logged, huge SPTEs are not writable, nor are those which a
- *   split makes of them.
- * - A memslot that is deleted or moved, and the logging of which is disabled,
- *   is used under SRCU.  The range of gfns it had may be mapped by another
- *   then: a page that is trapped in vain costs a fault.
+ *   guest faults once more.  If it comes second, it is a new write.
+ * - The CPU sets Accessed and Dirty atomically; the exchange fails and is retried.
+ * - A zap under mmu_lock for read freezes the SPTE by a compare-and-exchange first,
+ *   and a frozen SPTE is not present.  A zap under mmu_lock for write is excluded by
+ *   the lock.  A page table that is unlinked during the walk is not freed before an
+ *   RCU grace period has passed; its SPTEs are zapped in the same way.
+ * - Splitting a huge page replaces the huge SPTE, which the walk leaves alone: while
+ *   a memslot is logged, neither huge SPTEs nor the SPTEs that result from a split
+ *   are writable.
+ * - A memslot that is being deleted or moved, or whose logging is being disabled, is
+ *   protected by SRCU.  Another memslot may have its gfns by then; trapping a page
+ *   needlessly costs one fault.
  *
- * Shadow pages can appear only while mmu_lock is held for write: no VM gets
- * its first one during a walk.
+ * Shadow pages can appear only while mmu_lock is held for write, so no VM gets its
+ * first shadow page during a walk.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -47,7 +47,7 @@
 #include "tdp_iter.h"
 #include "tdp_mmu.h"
 
-/* The page table of 4K SPTEs that was looked for last; NULL if there is none. */
+/* The result of the last search for a page table of 4K SPTEs, NULL if none. */
 struct last_table {
 	struct kvm_mmu_page *root;
 	gfn_t nr;
@@ -79,7 +79,7 @@ static void clear_bit_shared(struct kvm_mmu_page *root, u64 *sptep, gfn_t gfn,
 	do {
 		if (!is_shadow_present_pte(old) || !(old & bit))
 			return;
-		/* A failure reloads old.  Pairs with all that is named above. */
+		/* Reloads old on failure.  Pairs as described above. */
 	} while (!try_cmpxchg64(sptep, &old, old & ~bit));
 
 	trace_kvm_tdp_mmu_spte_changed(kvm_mmu_page_as_id(root), gfn,
@@ -107,14 +107,14 @@ static void protect_root_shared(struct kvm_mmu_page *root,
 	}
 }
 
-/* Returns the number of ranges done, less than @nr if others want the lock. */
+/* Returns the number of ranges done; less than @nr if the lock is contended. */
 static u32 protect_shared(struct kvm *kvm,
 			  const struct kvm_dirty_ring_pool_range *ranges, u32 nr)
 {
 	/*
-	 * One walk for neighbours, in one range or more: RCU keeps a table that
-	 * is unlinked meanwhile, and no page of the ranges is mapped anew
-	 * without being marked after they were taken from the ring.
+	 * Neighbouring pages share one search, within a range and across ranges.
+	 * RCU keeps a table that is unlinked after the search.  Pages that are
+	 * mapped in a new table by then are marked anew if they are writable.
 	 */
 	struct last_table last = { };
 	struct kvm_mmu_page *root;
@@ -137,18 +137,21 @@ static u32 protect_shared(struct kvm *kvm,
 }
 
 /**
- * kvm_arch_dirty_ring_pool_quiesce - let the faults in flight install their SPTEs
+ * kvm_arch_dirty_ring_pool_quiesce - wait for page faults in flight
  * @kvm: the VM
  *
- * Context: Process context. Takes mmu_lock for write, for no time at all.
+ * A fault that has marked a page before the call has installed its SPTE when this
+ * returns.
+ *
+ * Context: Process context. Takes mmu_lock for write, and drops it at once.
  */
 void kvm_arch_dirty_ring_pool_quiesce(struct kvm *kvm)
 {
-	/* Once a VM has rmaps, no walk is shared any more. */
+	/* Once a VM has rmaps, all walks hold the lock for write. */
 	if (kvm_memslots_have_rmaps(kvm))
 		return;
 
-	/* The readers of now are gone when this is granted. */
+	/* Granted when all current readers have dropped the lock. */
 	write_lock(&kvm->mmu_lock);
 	write_unlock(&kvm->mmu_lock);
 }
@@ -159,17 +162,17 @@ void kvm_arch_dirty_ring_pool_quiesce(struct kvm *kvm)
  * @ranges: pages of memslots
  * @nr: number of @ranges
  *
- * TLBs are left to the caller.
+ * The caller flushes the TLBs.
  *
- * Huge pages are not split: that takes slots_lock, and is asked for by
- * KVM_DIRTY_LOG_INITIALLY_SET, which no VM with a pool has.
+ * Huge pages are not split, which would need slots_lock.  They are split here only
+ * with KVM_DIRTY_LOG_INITIALLY_SET, which no VM with a pool has.
  *
- * Context: Process context, under kvm->srcu. Takes mmu_lock, for read if it
- * can, and gives it up when others want it.
+ * Context: Process context, under kvm->srcu. Takes mmu_lock, for read if possible,
+ * and drops it when it is contended.
  */
 void kvm_arch_dirty_ring_pool_protect(struct kvm *kvm,
 				      const struct kvm_dirty_ring_pool_range *ranges,
-				 u32 nr)
+				      u32 nr)
 {
 	u32 i = 0;
 
@@ -178,8 +181,8 @@ void kvm_arch_dirty_ring_pool_protect(struct kvm *kvm,
 
 		read_lock(&kvm->mmu_lock);
 		/*
-		 * Rmaps need the lock for write.  Under the lock, which keeps
-		 * the first shadow page away.
+		 * Rmaps need the lock for write.  Test that under the lock,
+		 * which keeps the first shadow page from being created.
 		 */
 		shared = !kvm_memslots_have_rmaps(kvm);
 		if (shared)
