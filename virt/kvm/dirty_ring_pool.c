@@ -135,9 +135,9 @@ static bool pool_ring_full(const struct kvm_dirty_pool_ring *ring)
 	return kvm_dirty_pool_used(ring) > ring->mask;
 }
 
-/* Pairs with the release by which userspace harvests the entry. */
 static bool pool_gfn_harvested(struct kvm_dirty_gfn *entry)
 {
+	/* Pairs with the release by which userspace harvests the entry. */
 	return smp_load_acquire(&entry->flags) & KVM_DIRTY_GFN_F_RESET;
 }
 
