@@ -13,7 +13,9 @@
  * be installed after the walk has passed; then no mark would report the next write.
  * To prevent that, a reset reads how far the rings are filled, waits until all page
  * faults that hold mmu_lock by then have dropped it, and walks after that.  See
- * kvm_arch_dirty_ring_pool_quiesce().
+ * kvm_arch_dirty_ring_pool_quiesce().  The same can happen to a SPTE that is present:
+ * one fault maps the page, its mark is reset, and a second fault that began at the
+ * same time finds the SPTE as it would install it.
  *
  * The walk changes a SPTE only by a compare-and-exchange that clears one bit,
  * Writable or Dirty, of a leaf that was seen to be present:
@@ -22,9 +24,9 @@
  *   page.  If it comes first, its mark is pushed and the page is trapped; the
  *   guest faults once more.  If it comes second, it is a new write.
  * - The CPU sets Accessed and Dirty atomically; the exchange fails and is retried.
- * - A zap under mmu_lock for read freezes the SPTE by a compare-and-exchange first,
- *   and a frozen SPTE is not present.  A zap under mmu_lock for write is excluded by
- *   the lock.  A page table that is unlinked during the walk is not freed before an
+ * - A zap, such as that of an NX huge page, under mmu_lock for read freezes the SPTE
+ *   by a compare-and-exchange first, and a frozen SPTE is not present.  A zap under
+ *   mmu_lock for write is excluded by the lock.  A page table that is unlinked during the walk is not freed before an
  *   RCU grace period has passed; its SPTEs are zapped in the same way.
  * - Splitting a huge page replaces the huge SPTE, which the walk leaves alone: while
  *   a memslot is logged, neither huge SPTEs nor the SPTEs that result from a split
