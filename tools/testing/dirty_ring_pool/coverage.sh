@@ -10,7 +10,7 @@ bad=0
 # What only the order of threads decides, so that no unit test gets there: a
 # reserve that another claims, fills or resets between two looks at its ring, and
 # a ring that another holds when it is detached.  And a vCPU that is preempted
-# between its two looks at the gate: gate-preempted in explore.c.
+# between its two looks at the gate: gate-preempted in explore/.
 # FUNCTION: LINE, as printed below.
 known='^pool_scan_reserve: *(ret = -EBUSY|continue|pool_settle\(pool, ring, word\));$'
 known+='|^pool_claim_reserve: *return (ret|-EAGAIN);$'

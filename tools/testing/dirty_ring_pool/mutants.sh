@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# mutants.sh OUTPUT [NAME...]: break a copy of the pool, one patch of mutants/
-# at a time.  Each has to be caught by the test that its first line names.
+# mutants.sh OUTPUT [PATCH...]: break a copy of the pool, one patch of a mutants/
+# folder at a time.  Each has to be caught by the test that its first line names.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,20 +12,19 @@ limit=20
 test=0
 caught=0
 
-cd "$here/mutants" || exit 1
-(( $# )) || set -- *.patch
+(( $# )) || set -- "$here"/{unit,explore,stress,spte}/mutants/*.patch
 printf '# %-26s %-36s %s\n' mutant 'to be caught by' verdict
 for patch; do
-	name=${patch%.patch}
+	name=$(basename "$patch" .patch)
 	copy=$(mktemp -d "$out/mutant.XXXXXX")
 	test=$((test + 1))
 	mkdir -p "$copy/include/linux" "$copy/virt/kvm" "$copy/arch/x86/kvm/mmu"
 	cp "$root"/arch/x86/kvm/mmu/dirty_ring_reset.c "$copy/arch/x86/kvm/mmu/"
 	cp "$root/include/linux/kvm_dirty_ring_pool.h" "$copy/include/linux/"
 	cp "$root"/virt/kvm/dirty_ring_{pool,policy}.c "$copy/virt/kvm/"
-	read -r _ program args < "$name.patch"
+	read -r _ program args < "$patch"
 	verdict=
-	if ! patch -s -p1 -d "$copy" < "$name.patch" > "$copy/log" 2>&1; then
+	if ! patch -s -p1 -d "$copy" < "$patch" > "$copy/log" 2>&1; then
 		verdict='SURVIVED: the patch does not apply'
 	elif ! make -s -C "$here" POOL="$copy" OUTPUT="$copy" \
 			"$copy/$program" > "$copy/log" 2>&1; then

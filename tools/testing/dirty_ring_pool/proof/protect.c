@@ -2,7 +2,7 @@
 /*
  * What no slot and no offset can do that userspace left in a ring: the code of
  * virt/kvm/dirty_ring_pool_kvm.c that validates them, taken out of that file by
- * proof.sh, for cbmc.  Of a run of pages those get to the MMU that are in a
+ * run.sh, for cbmc.  Of a run of pages those get to the MMU that are in a
  * memslot that exists, all of them and no other.
  */
 #include <linux/kvm_dirty_ring_pool.h>

@@ -7,7 +7,7 @@
  *
  *   default	the gcc builtins, inline: as fast as in the kernel, and what the
  *		sanitizers understand
- *   DRP_SCHED	the same, and a scheduling point before each, see ../../sched.h
+ *   DRP_SCHED	the same, and a scheduling point before each, see explore/sched.h
  */
 #ifndef SHIM_COMPILER_H
 #define SHIM_COMPILER_H

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# litmus.sh OUTPUT: herd7 on litmus/, with the memory model of the kernel's own
+# run.sh OUTPUT: herd7 on the tests here, with the memory model of the kernel's own
 # source.  What a test says cannot happen must not; with an ordering taken away,
 # which is what each MUTANT line does by sed, it must.
 # shellcheck source=scripts/lib.sh
-. "$(dirname "$0")/../../../scripts/lib.sh"
+. "$(dirname "$0")/../../../../scripts/lib.sh"
 # shellcheck source=tools/testing/dirty_ring_pool/sid.sh
 . tools/testing/dirty_ring_pool/sid.sh
 out=$(realpath -m "$1")/litmus
@@ -97,7 +97,7 @@ for f in virt/kvm/dirty_ring_*.c include/linux/kvm_dirty_ring_pool.h; do
 			print fn
 		}' "$f"
 done | sort -u | while read -r fn; do
-	grep -rqw -e "$fn" "$here" || say "$here/ does not name $fn()"
+	grep -qw -e "$fn" "$here"/*.litmus "$here/README" || say "$here/ does not name $fn()"
 done > "$out/said"
 verdict $(( ! $(wc -l < "$out/said") )) "litmus: all that has an ordering in it is named"
 

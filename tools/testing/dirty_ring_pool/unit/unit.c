@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
-#include "vm.h"
+#include "harness.h"
 
 #define FREE	KVM_DIRTY_POOL_FREE
 #define CLAIMED	KVM_DIRTY_POOL_CLAIMED

@@ -20,7 +20,7 @@
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
-#include "vm.h"
+#include "harness.h"
 
 #define MAX_USERS	128		/* the VM's threads from 64 on */
 #define MARKS		131072	/* of each user, at most */

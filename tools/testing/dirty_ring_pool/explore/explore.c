@@ -8,7 +8,7 @@
  */
 #include <stdlib.h>
 #include "sched.h"
-#include "vm.h"
+#include "harness.h"
 
 #define SLOTS	8
 #define MARKS	256

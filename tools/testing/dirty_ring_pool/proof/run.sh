@@ -1,17 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# proof.sh OUTPUT [NAME...]: cbmc on proof/, which includes the pool's own code.
-# Each proof has to succeed, and to fail on the code as a patch breaks it: one of
-# proof/ or of mutants/ in which a line "Refuted-by: PROOF SIZE" names the proof
-# and the size of the rings.
+# run.sh OUTPUT [NAME...]: cbmc on the proofs here, which include the pool's own
+# code.  Each proof has to succeed, and to fail on the code as a patch breaks it:
+# one of mutants/, here or of another part, in which a line
+# "Refuted-by: PROOF SIZE" names the proof and the size of the rings.
 # shellcheck source=scripts/lib.sh
-. "$(dirname "$0")/../../../scripts/lib.sh"
+. "$(dirname "$0")/../../../../scripts/lib.sh"
 # shellcheck source=tools/testing/dirty_ring_pool/sid.sh
 . tools/testing/dirty_ring_pool/sid.sh
 out=$(realpath -m "$1")/proof
 shift
 only=" $* "
-here=tools/testing/dirty_ring_pool
+here=tools/testing/dirty_ring_pool/proof
 mkdir -p "$out"
 
 need_sid proof cbmc "what hostile memory can do"
@@ -24,15 +24,15 @@ checks=(--bounds-check --pointer-check --pointer-overflow-check
 
 # cbmc_on POOL NAME SIZE PROOF: what cbmc says of the code in POOL, in NAME.said
 cbmc_on() {
-	local pool=$1 name=$out/$2 size=$3 proof=$4 file=$here/proof/proof.c
+	local pool=$1 name=$out/$2 size=$3 proof=$4 file=$here/proof.c
 
 	if [[ $proof == protect ]]; then
-		file=$here/proof/protect.c
+		file=$here/protect.c
 		sed -n -e '/^static struct kvm_memory_slot \*pool_vm_memslot(/,/^}/p' \
 			-e '/^static void pool_vm_protect(/,/^}/p' \
 			"$pool/virt/kvm/dirty_ring_pool_kvm.c" > "$pool/pool_vm_protect.c"
 	fi
-	gcc -E -std=gnu11 -DDRP_SCHED -DSIZE="$size" -I"$here/shim" \
+	gcc -E -std=gnu11 -DDRP_SCHED -DSIZE="$size" -I"$here/../shim" \
 		-I"$pool/include" -I"$pool" "$file" -o "$name.i" &&
 		timeout 900 "$O/sid/cbmc" "$name.i" --function "proof_$proof" \
 			--unwind $((size + 2)) \
@@ -86,7 +86,7 @@ for p in claim-2 reset-4 push-4 reset-2 reset_all-2 push-2 attach-4 protect-2; d
 	start "$p" "${p#*-}" "${p%-*}"
 done
 mutants=()
-mapfile -t patches < <(grep -l '^Refuted-by: ' "$here"/proof/*.patch "$here"/mutants/*.patch)
+mapfile -t patches < <(grep -l '^Refuted-by: ' "$here"/../*/mutants/*.patch)
 for p in "${patches[@]}"; do
 	name=$(basename "$p" .patch)
 	wanted "$name" || continue

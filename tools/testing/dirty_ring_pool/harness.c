@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-#include "vm.h"
+#include "harness.h"
 
 static void vm_notify(struct kvm_dirty_pool *pool,
 		      struct kvm_dirty_pool_user *user,

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0
+# Real threads, for MS milliseconds a run
+$(foreach f,native asan tsan gcov,$(eval $(call program,stress,$(f),stress/stress.c)))
+
+MS	?= 200
+
+check-stress: $(OUTPUT)/stress-native $(OUTPUT)/stress-asan $(OUTPUT)/stress-tsan
+	$(OUTPUT)/stress-native $(SEED) $(MS)
+	$(OUTPUT)/stress-asan $(SEED) $(MS)
+	$(OUTPUT)/stress-tsan $(SEED) $(MS)
