@@ -40,7 +40,7 @@ struct kvm_dirty_ring_pool {
 
 static bool in_srcu;
 
-static struct kvm_dirty_ring_pool *to_pool_vm(struct kvm_dirty_pool *pool)
+static struct kvm_dirty_ring_pool *pool_to_vm(struct kvm_dirty_pool *pool)
 {
 	return (struct kvm_dirty_ring_pool *)pool;
 }
@@ -91,7 +91,7 @@ static struct {
 
 void kvm_arch_dirty_ring_pool_protect(struct kvm *kvm,
 				      const struct kvm_dirty_ring_pool_range *ranges,
-				 u32 nr)
+				      u32 nr)
 {
 	u32 i, bit = ANY(u32);
 
