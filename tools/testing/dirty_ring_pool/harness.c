@@ -33,7 +33,7 @@ static void vm_protect(struct kvm_dirty_pool *pool,
 	u32 i;
 
 	for (i = 0; i < nr; i++) {
-		drp_point(&vm->flushes, DRP_WRITE);
+		sched_point(&vm->flushes, SCHED_WRITE);
 		if (vm->on_run)
 			vm->on_run(vm, &runs[i]);
 		for (mask = runs[i].mask; mask; mask &= mask - 1) {
@@ -51,7 +51,7 @@ static void vm_flush(struct kvm_dirty_pool *pool)
 {
 	struct vm *vm = (struct vm *)pool;
 
-	drp_point(&vm->flushes, DRP_WRITE);
+	sched_point(&vm->flushes, SCHED_WRITE);
 	__atomic_fetch_add(&vm->flushes, 1, __ATOMIC_RELAXED);
 	if (vm->on_flush)
 		vm->on_flush(vm);

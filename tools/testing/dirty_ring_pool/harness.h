@@ -3,8 +3,8 @@
  * What surrounds the pool in the tests: a VM with rings and users, and a
  * userspace that harvests them.
  */
-#ifndef DRP_VM_H
-#define DRP_VM_H
+#ifndef HARNESS_H
+#define HARNESS_H
 
 #include <stdio.h>
 #include <linux/bitmap.h>

@@ -65,7 +65,7 @@ static void on_flush(struct vm *v)
 {
 	u32 begin = ++now;
 
-	drp_point(&vm.flushes, DRP_WRITE);
+	sched_point(&vm.flushes, SCHED_WRITE);
 	if (begin > flushed)
 		flushed = begin;
 }
@@ -140,7 +140,7 @@ static u32 reset_ring(u32 ring)
 
 	enter();
 	count = vm_reset(&vm, ring);
-	drp_point(&vm.flushes, DRP_READ);
+	sched_point(&vm.flushes, SCHED_READ);
 	/* What an unmapped ring had is marked again elsewhere. */
 	for (i = 0; i < nr && life == lives[ring] && !unmapped[ring]; i++) {
 		u32 slot = taken[ring][i].slot, offset = taken[ring][i].offset;
@@ -349,39 +349,39 @@ static void check(void)
 
 /* --- cases --- */
 
-static void s_claim1(void)
+static void setup_claim1(void)
 {
 	base(1, 8, 2);
 }
 
-static void s_claim2(void)
+static void setup_claim2(void)
 {
 	base(2, 8, 2);
 }
 
-static void s_claim3(void)
+static void setup_claim3(void)
 {
 	base(3, 8, 2);
 }
 
-static void b_one(u32 me)
+static void body_one(u32 me)
 {
 	mark(me, 1);
 }
 
-static void b_two(u32 me)
+static void body_two(u32 me)
 {
 	mark(me, 2);
 }
 
-static void s_park(void)
+static void setup_park(void)
 {
 	base(1, 4, 1);
 	fill(0, 2);
 }
 
 /* One parks the ring; the other harvests and resets, which frees it. */
-static void b_park(u32 me)
+static void body_park(u32 me)
 {
 	if (me == 0) {
 		mark(0, 1);
@@ -391,7 +391,7 @@ static void b_park(u32 me)
 	}
 }
 
-static void s_fast(void)
+static void setup_fast(void)
 {
 	base(1, 4, 1);
 	fill(0, 1);
@@ -399,7 +399,7 @@ static void s_fast(void)
 }
 
 /* The same through kvm_dirty_pool_mark(), which is short for one page. */
-static void b_fast(u32 me)
+static void body_fast(u32 me)
 {
 	u32 i;
 
@@ -415,27 +415,27 @@ static void b_fast(u32 me)
 	}
 }
 
-static void s_reserve(void)
+static void setup_reserve(void)
 {
 	base(1, 4, 1);
 	fill(0, 3);
 }
 
-static void s_reserve1(void)
+static void setup_reserve1(void)
 {
 	base(1, 4, 2);
 	fill(0, 2);
 }
 
 /* Two want the last entry that there is: one gets it. */
-static void s_reserve_last(void)
+static void setup_reserve_last(void)
 {
 	base(1, 4, 2);
 	fill(0, 3);
 	lossy = true;
 }
 
-static void s_reserve2(void)
+static void setup_reserve2(void)
 {
 	base(2, 4, 2);
 	fill(0, 2);
@@ -443,7 +443,7 @@ static void s_reserve2(void)
 }
 
 /* Two marks into reserves, and a drain: 0 and 1 mark, 2 drains. */
-static void b_reserve(u32 me)
+static void body_reserve(u32 me)
 {
 	if (me < 2)
 		mark(me, 1);
@@ -451,7 +451,7 @@ static void b_reserve(u32 me)
 		harvest_reset(0);
 }
 
-static void b_reserve_drain(u32 me)
+static void body_reserve_drain(u32 me)
 {
 	if (me < 2) {
 		mark(me, 1);
@@ -462,7 +462,7 @@ static void b_reserve_drain(u32 me)
 }
 
 /* Two resets of one ring at once, and a mark. */
-static void b_resets(u32 me)
+static void body_resets(u32 me)
 {
 	if (me == 0)
 		mark(0, 1);
@@ -473,7 +473,7 @@ static void b_resets(u32 me)
 }
 
 /* Full rings seen one by one: there was room all along. */
-static void s_snapshot(void)
+static void setup_snapshot(void)
 {
 	base(2, 4, 1);
 	fill(0, 4);
@@ -489,7 +489,7 @@ static void in_irq(void)
 	mark_as(&vm.user[1], 1, 1, KVM_DIRTY_POOL_NOWAIT, NULL);
 }
 
-static void b_snapshot(u32 me)
+static void body_snapshot(u32 me)
 {
 	if (me == 0) {
 		mark(0, 1);
@@ -500,7 +500,7 @@ static void b_snapshot(u32 me)
 }
 
 /* vCPUs as the gate lets them, a userspace that drains ring 0 only, twice. */
-static void s_gate(void)
+static void setup_gate(void)
 {
 	base(2, 4, 1);
 	fill(0, 2);
@@ -523,7 +523,7 @@ static void stays(u32 me, u32 n)
 		if (at_gate(me)) {
 			if (finished[2])
 				break;
-			drp_relax();
+			sched_relax();
 			continue;
 		}
 		mark(me, 1);
@@ -532,7 +532,7 @@ static void stays(u32 me, u32 n)
 	finished[me] = true;
 }
 
-static void b_gate(u32 me)
+static void body_gate(u32 me)
 {
 	if (me < 2) {
 		stays(me, 4);
@@ -547,14 +547,14 @@ static void b_gate(u32 me)
  * A vCPU that is preempted while it looks at the gate, and marks a page then: 1
  * is the same user as 0, or another one.
  */
-static void s_gate_preempted(void)
+static void setup_gate_preempted(void)
 {
 	base(2, 4, 2);
 	fill(1, 2);
 	vm.user[0].reserve = true;
 }
 
-static void b_gate_preempted(u32 me)
+static void body_gate_preempted(u32 me)
 {
 	if (me == 0) {
 		enter();
@@ -568,7 +568,7 @@ static void b_gate_preempted(u32 me)
 }
 
 /* As above, but it drains all, until they are done: progress. */
-static void b_gate_live(u32 me)
+static void body_gate_live(u32 me)
 {
 	if (me < 2) {
 		stays(me, 3);
@@ -577,12 +577,12 @@ static void b_gate_live(u32 me)
 	while (!finished[0] || !finished[1]) {
 		harvest_reset(0);
 		harvest_reset(1);
-		drp_relax();
+		sched_relax();
 	}
 }
 
 /* Holds two rings, and returns them in the order it claimed them. */
-static void b_hold_two(u32 me)
+static void body_hold_two(u32 me)
 {
 	struct kvm_dirty_pool_claim a, b;
 
@@ -608,13 +608,13 @@ static void switch_policy(void)
 	kvm_dirty_pool_set_policy(&vm.pool, lru ? "mru" : "lru");
 }
 
-static void s_switch(void)
+static void setup_switch(void)
 {
 	base(2, 4, 1);
 	fill(1, 2);
 }
 
-static void b_switch(u32 me)
+static void body_switch(u32 me)
 {
 	if (me == 0)
 		mark(0, 2);
@@ -631,13 +631,13 @@ static void add_ring(void)
 	leave();
 }
 
-static void s_growth(void)
+static void setup_growth(void)
 {
 	base(1, 4, 1);
 	leave_queue = true;
 }
 
-static void b_growth(u32 me)
+static void body_growth(u32 me)
 {
 	if (me == 1)
 		add_ring();
@@ -646,13 +646,13 @@ static void b_growth(u32 me)
 }
 
 /* A ring that is freed, or joins, while the policy is switched. */
-static void s_switch_drain(void)
+static void setup_switch_drain(void)
 {
 	base(2, 4, 1);
 	fill(0, 3);
 }
 
-static void b_switch_drain(u32 me)
+static void body_switch_drain(u32 me)
 {
 	if (me == 0)
 		switch_policy();
@@ -660,12 +660,12 @@ static void b_switch_drain(u32 me)
 		harvest_reset(0);
 }
 
-static void s_switch_growth(void)
+static void setup_switch_growth(void)
 {
 	base(1, 4, 1);
 }
 
-static void b_switch_growth(u32 me)
+static void body_switch_growth(u32 me)
 {
 	if (me == 0)
 		switch_policy();
@@ -677,14 +677,14 @@ static void b_switch_growth(u32 me)
  * All was found full, one ring after the other; but when the last one was
  * filled another had joined, which its claimant holds.
  */
-static void s_growth_full(void)
+static void setup_growth_full(void)
 {
 	base(1, 4, 1);
 	fill(0, 3);
 	leave_queue = true;
 }
 
-static void b_growth_full(u32 me)
+static void body_growth_full(u32 me)
 {
 	if (me == 0) {
 		mark(0, 1);
@@ -695,7 +695,7 @@ static void b_growth_full(u32 me)
 }
 
 /* All is full, and marks are lost; but none that comes after a reset. */
-static void s_full_at(void)
+static void setup_full_at(void)
 {
 	base(1, 4, 1);
 	fill(0, 4);
@@ -706,7 +706,7 @@ static void s_full_at(void)
 	vm.pool.full_at = vm.pool.resets.counter - 1;
 }
 
-static void b_full_at(u32 me)
+static void body_full_at(u32 me)
 {
 	if (me == 0) {
 		mark(0, 1);
@@ -718,14 +718,14 @@ static void b_full_at(u32 me)
 }
 
 /* Each entry parks the ring. */
-static void s_tiny(void)
+static void setup_tiny(void)
 {
 	base(1, 2, 1);
 	fill(0, 1);
 	vm.user[0].last = &vm.ring[0];
 }
 
-static void b_tiny(u32 me)
+static void body_tiny(u32 me)
 {
 	if (me == 0) {
 		/* Two, if there is room: the reset may come late. */
@@ -737,7 +737,7 @@ static void b_tiny(u32 me)
 }
 
 /* Some that reset the same entries: each has to find them flushed. */
-static void s_flush(void)
+static void setup_flush(void)
 {
 	base(2, 4, 1);
 	fill(0, 1);
@@ -746,7 +746,7 @@ static void s_flush(void)
 	vm_harvest(&vm, 1, 1, on_seen, NULL);
 }
 
-static void b_flush(u32 me)
+static void body_flush(u32 me)
 {
 	reset_ring(me == 1);
 	if (me < 2)
@@ -762,7 +762,7 @@ static bool asked, must_open, passed;
 static u32 device_calls;
 static bool device_busy;
 
-static void s_gate_device(void)
+static void setup_gate_device(void)
 {
 	base(2, 4, 1);
 	fill(0, 3);
@@ -775,7 +775,7 @@ static void s_gate_device(void)
 	vm.user[0].reserve = true;
 }
 
-static void b_gate_device(u32 me)
+static void body_gate_device(u32 me)
 {
 	u32 calls;
 	bool open;
@@ -788,7 +788,7 @@ static void b_gate_device(u32 me)
 			if (open)
 				sched_fail("the gate is shut after a drain");
 			asked = true;
-			drp_relax();
+			sched_relax();
 		} while (1);
 		passed = true;
 	} else if (me == 1) {
@@ -799,21 +799,21 @@ static void b_gate_device(u32 me)
 			device_busy = false;
 			device_calls++;
 			if (!open)
-				drp_relax();
+				sched_relax();
 		}
 	} else {
 		while (!asked && !passed)
-			drp_relax();
+			sched_relax();
 		calls = device_calls;
 		while (device_busy && device_calls == calls)
-			drp_relax();
+			sched_relax();
 		harvest_reset(0);
 		harvest_reset(1);
 		must_open = true;
 		while (!passed) {
 			if (vm.pool.nr_reserve.counter || !vm.pool.avail[0])
 				sched_fail("the gate was shut again");
-			drp_relax();
+			sched_relax();
 		}
 	}
 }
@@ -842,7 +842,7 @@ static void map_ring(u32 ring)
 	mutex_unlock(&unmap_lock);
 }
 
-static void s_detach(void)
+static void setup_detach(void)
 {
 	base(2, 4, 1);
 	fill(0, 2);
@@ -850,7 +850,7 @@ static void s_detach(void)
 	leave_queue = true;
 }
 
-static void s_detach_reserve(void)
+static void setup_detach_reserve(void)
 {
 	base(3, 4, 1);
 	fill(0, 4);
@@ -858,7 +858,7 @@ static void s_detach_reserve(void)
 	leave_queue = true;
 }
 
-static void b_detach(u32 me)
+static void body_detach(u32 me)
 {
 	if (me == 0)
 		mark(0, 2);
@@ -868,23 +868,23 @@ static void b_detach(u32 me)
 		harvest_reset(0);
 }
 
-static void b_detach_attach(u32 me)
+static void body_detach_attach(u32 me)
 {
 	if (me == 1) {
 		unmap_ring(0);
 		map_ring(0);
 	} else {
-		b_detach(me);
+		body_detach(me);
 	}
 }
 
-static void s_big(void)
+static void setup_big(void)
 {
 	base(3, 4, 1);
 }
 
 /* For random schedules: everybody does all, then all is drained. */
-static void b_big(u32 me)
+static void body_big(u32 me)
 {
 	u32 i;
 
@@ -892,12 +892,12 @@ static void b_big(u32 me)
 		while (!finished[1] || !finished[2] || !finished[3]) {
 			for (i = 0; i < kvm_dirty_pool_nr_rings(&vm.pool); i++)
 				harvest_reset(i);
-			drp_relax();
+			sched_relax();
 		}
 	} else if (me < 4) {
 		for (i = 0; i < 12; i++) {
 			while (at_gate(me - 1))
-				drp_relax();
+				sched_relax();
 			if (!mark_as(&vm.user[me - 1], me, 1, 0, NULL))
 				sched_fail("user %u lost a page", me);
 		}
@@ -921,48 +921,48 @@ static const struct {
 	int bound;		/* -1: all interleavings; -2: PCT */
 	bool all_policies;
 } cases[] = {
-	{ { "claim-1-ring", 2, b_one }, s_claim1, -1, true },
-	{ { "claim-1-ring-twice", 2, b_two }, s_claim1, 3, true },
-	{ { "claim-2-rings", 2, b_one }, s_claim2, -1, true },
-	{ { "claim-2-rings-twice", 2, b_two }, s_claim2, -1, true },
-	{ { "claim-3-threads", 3, b_one }, s_claim2, 2, true },
-	{ { "claim-3-rings", 3, b_one }, s_claim3, 2, true },
-	{ { "hold-two", 2, b_hold_two }, s_claim3, 3, true },
-	{ { "park-reset", 2, b_park }, s_park, -1, true },
-	{ { "mark-reset", 2, b_fast }, s_fast, -1, true },
-	{ { "reserve-reset", 2, b_park }, s_reserve, -1, true },
-	{ { "reserve-1-ring", 2, b_one }, s_reserve1, 2, true },
-	{ { "reserve-last", 2, b_one }, s_reserve_last, 2, true },
-	{ { "reserve-2-marks", 3, b_reserve }, s_reserve2, 1, false },
-	{ { "reserve-2-drained", 3, b_reserve_drain }, s_reserve2, 1, true },
-	{ { "resets-mark", 3, b_resets }, s_park, -1, false },
-	{ { "resets-reserve", 3, b_resets }, s_reserve, 2, false },
-	{ { "full-one-by-one", 2, b_snapshot }, s_snapshot, 2, true },
-	{ { "gate-preempted", 2, b_gate_preempted }, s_gate_preempted, 1, false },
-	{ { "gate-one-drained", 3, b_gate }, s_gate, 1, true },
-	{ { "gate-progress", 3, b_gate_live }, s_gate, 1, true },
-	{ { "policy-switch", 2, b_switch, true }, s_switch, -1, true },
-	{ { "policy-switch-3", 3, b_switch, true }, s_switch, 2, true },
-	{ { "growth", 3, b_growth, true }, s_growth, 2, true },
-	{ { "policy-switch-drain", 2, b_switch_drain, true }, s_switch_drain, -1, true },
-	{ { "policy-switch-growth", 2, b_switch_growth, true }, s_switch_growth, -1, true },
-	{ { "growth-all-full", 2, b_growth_full }, s_growth_full, 2, true },
-	{ { "full-at", 2, b_full_at }, s_full_at, 2, true },
-	{ { "free-and-park", 2, b_tiny }, s_tiny, -1, true },
-	{ { "flush-2-threads", 2, b_flush }, s_flush, 3, false },
-	{ { "flush-3-threads", 3, b_flush }, s_flush, 2, false },
-	{ { "gate-device", 3, b_gate_device }, s_gate_device, 1, true },
-	{ { "detach", 3, b_detach }, s_detach, 2, true },
-	{ { "detach-reserve", 3, b_detach }, s_detach_reserve, 1, true },
-	{ { "detach-attach", 3, b_detach_attach }, s_detach, 2, true },
-	{ { "pct-6-threads", 6, b_big, true }, s_big, -2, true },
+	{ { "claim-1-ring", 2, body_one }, setup_claim1, -1, true },
+	{ { "claim-1-ring-twice", 2, body_two }, setup_claim1, 3, true },
+	{ { "claim-2-rings", 2, body_one }, setup_claim2, -1, true },
+	{ { "claim-2-rings-twice", 2, body_two }, setup_claim2, -1, true },
+	{ { "claim-3-threads", 3, body_one }, setup_claim2, 2, true },
+	{ { "claim-3-rings", 3, body_one }, setup_claim3, 2, true },
+	{ { "hold-two", 2, body_hold_two }, setup_claim3, 3, true },
+	{ { "park-reset", 2, body_park }, setup_park, -1, true },
+	{ { "mark-reset", 2, body_fast }, setup_fast, -1, true },
+	{ { "reserve-reset", 2, body_park }, setup_reserve, -1, true },
+	{ { "reserve-1-ring", 2, body_one }, setup_reserve1, 2, true },
+	{ { "reserve-last", 2, body_one }, setup_reserve_last, 2, true },
+	{ { "reserve-2-marks", 3, body_reserve }, setup_reserve2, 1, false },
+	{ { "reserve-2-drained", 3, body_reserve_drain }, setup_reserve2, 1, true },
+	{ { "resets-mark", 3, body_resets }, setup_park, -1, false },
+	{ { "resets-reserve", 3, body_resets }, setup_reserve, 2, false },
+	{ { "full-one-by-one", 2, body_snapshot }, setup_snapshot, 2, true },
+	{ { "gate-preempted", 2, body_gate_preempted }, setup_gate_preempted, 1, false },
+	{ { "gate-one-drained", 3, body_gate }, setup_gate, 1, true },
+	{ { "gate-progress", 3, body_gate_live }, setup_gate, 1, true },
+	{ { "policy-switch", 2, body_switch, true }, setup_switch, -1, true },
+	{ { "policy-switch-3", 3, body_switch, true }, setup_switch, 2, true },
+	{ { "growth", 3, body_growth, true }, setup_growth, 2, true },
+	{ { "policy-switch-drain", 2, body_switch_drain, true }, setup_switch_drain, -1, true },
+	{ { "policy-switch-growth", 2, body_switch_growth, true }, setup_switch_growth, -1, true },
+	{ { "growth-all-full", 2, body_growth_full }, setup_growth_full, 2, true },
+	{ { "full-at", 2, body_full_at }, setup_full_at, 2, true },
+	{ { "free-and-park", 2, body_tiny }, setup_tiny, -1, true },
+	{ { "flush-2-threads", 2, body_flush }, setup_flush, 3, false },
+	{ { "flush-3-threads", 3, body_flush }, setup_flush, 2, false },
+	{ { "gate-device", 3, body_gate_device }, setup_gate_device, 1, true },
+	{ { "detach", 3, body_detach }, setup_detach, 2, true },
+	{ { "detach-reserve", 3, body_detach }, setup_detach_reserve, 1, true },
+	{ { "detach-attach", 3, body_detach_attach }, setup_detach, 2, true },
+	{ { "pct-6-threads", 6, body_big, true }, setup_big, -2, true },
 };
 
 /* --- I4: stopped dead --- */
 
 static u32 victim_kind;
 
-static void s_stop(void)
+static void setup_stop(void)
 {
 	base(3, 8, 2);
 	leave_queue = true;
@@ -994,7 +994,7 @@ static void drain_inside(void)
 	sched_watch(true);
 }
 
-static void b_stop(u32 me)
+static void body_stop(u32 me)
 {
 	u32 i, n;
 
@@ -1016,19 +1016,19 @@ static void b_stop(u32 me)
 		while (!finished[2]) {
 			for (n = 0; n < 3; n++)
 				harvest_reset(n);
-			drp_relax();
+			sched_relax();
 		}
 	} else {
 		for (i = 0; i < 60; i++) {
 			while (!mark_as(&vm.user[2], 2, 1,
 					KVM_DIRTY_POOL_NORESERVE, NULL))
-				drp_relax();
+				sched_relax();
 		}
 		finished[2] = true;
 	}
 }
 
-static void c_stop(void)
+static void check_stop(void)
 {
 	u32 i, k, n = 0;
 
@@ -1056,7 +1056,7 @@ static int stop_sweep(void)
 		"claim, push, return", "return parks", "reserve",
 		"reserve drained before its return",
 	};
-	static const struct sched_case c = { "stop", 3, b_stop };
+	static const struct sched_case c = { "stop", 3, body_stop };
 	u32 p, step, s, total = 0, test = 0, bad = 0;
 
 	for (p = 0; p < ARRAY_SIZE(policies); p++) {
@@ -1066,8 +1066,8 @@ static int stop_sweep(void)
 
 			for (step = 0; stopped && ok; step++)
 				for (s = 1; s <= 4 && ok; s++) {
-					stopped = sched_stop(&c, step, s, s_stop,
-							     c_stop);
+					stopped = sched_stop(&c, step, s, setup_stop,
+							     check_stop);
 					ok = !sched_failed();
 				}
 			step--;

@@ -15,7 +15,7 @@
 #define MAX_TRACE	65536
 #define MAX_DEPTH	4096
 
-enum { OP_START = DRP_SYNC + 1, OP_RELAX };
+enum { OP_START = SCHED_SYNC + 1, OP_RELAX };
 
 struct thread {
 	ucontext_t uc;
@@ -110,9 +110,9 @@ static bool enabled(const struct thread *t)
 {
 	if (t->done || t->stopped)
 		return false;
-	if (t->op == DRP_LOCK)
+	if (t->op == SCHED_LOCK)
 		return !held(t);
-	if (t->op == DRP_SYNC)
+	if (t->op == SCHED_SYNC)
 		return !t->waits_for;
 	if (t->op == OP_RELAX)
 		return t->relaxed_at != writes;
@@ -126,11 +126,11 @@ static bool independent(const struct thread *a, const struct thread *b)
 		return true;
 	if (a->op == OP_RELAX || b->op == OP_RELAX)
 		return false;
-	if (a->op == DRP_RCU && b->op == DRP_RCU)
+	if (a->op == SCHED_RCU && b->op == SCHED_RCU)
 		return true;
-	if (a->op >= DRP_RCU && b->op >= DRP_RCU)
+	if (a->op >= SCHED_RCU && b->op >= SCHED_RCU)
 		return false;
-	return a->addr != b->addr || (a->op == DRP_READ && b->op == DRP_READ);
+	return a->addr != b->addr || (a->op == SCHED_READ && b->op == SCHED_READ);
 }
 
 static u32 explore_pick(const u8 *cand, u32 n)
@@ -227,7 +227,7 @@ static void start(void)
 	cur->done = true;
 	cur->op = OP_START;
 	writes++;
-	drp_point(NULL, OP_START);
+	sched_point(NULL, OP_START);
 	abort();
 }
 
@@ -247,7 +247,7 @@ static void switch_to(struct thread *next)
 }
 
 /* Before each access: let the one who is to go next do so. */
-void drp_point(const void *addr, enum drp_access access)
+void sched_point(const void *addr, enum sched_access access)
 {
 	u8 cand[SCHED_MAX];
 	u32 n = 0, i, pick;
@@ -260,7 +260,7 @@ void drp_point(const void *addr, enum drp_access access)
 	steps++;
 	if (steps > MAX_STEPS)
 		sched_fail("livelock: no end after %u steps", MAX_STEPS);
-	if (access == DRP_SYNC) {
+	if (access == SCHED_SYNC) {
 		cur->waits_for = 0;
 		for (i = 0; i < nr; i++)
 			if (threads[i].preempt)
@@ -313,14 +313,14 @@ void drp_point(const void *addr, enum drp_access access)
 
 	/* It is our turn: the access comes next. */
 	access = cur->op;
-	if (access == DRP_WRITE || access == DRP_UNLOCK || access == DRP_LOCK)
+	if (access == SCHED_WRITE || access == SCHED_UNLOCK || access == SCHED_LOCK)
 		writes++;
 }
 
-void drp_relax(void)
+void sched_relax(void)
 {
 	cur->relaxed_at = writes;
-	drp_point(NULL, OP_RELAX);
+	sched_point(NULL, OP_RELAX);
 }
 
 void preempt_disable(void)
@@ -328,7 +328,7 @@ void preempt_disable(void)
 	if (!active)
 		return;
 	if (cas->rcu && !cur->preempt)
-		drp_point(NULL, DRP_RCU);
+		sched_point(NULL, SCHED_RCU);
 	cur->preempt++;
 }
 
@@ -339,7 +339,7 @@ void preempt_enable(void)
 	if (!active)
 		return;
 	if (cas->rcu && cur->preempt == 1)
-		drp_point(NULL, DRP_RCU);
+		sched_point(NULL, SCHED_RCU);
 	if (!--cur->preempt)
 		for (i = 0; i < nr; i++)
 			threads[i].waits_for &= ~BIT(cur - threads);
@@ -347,10 +347,10 @@ void preempt_enable(void)
 
 void synchronize_rcu(void)
 {
-	drp_point(NULL, DRP_SYNC);
+	sched_point(NULL, SCHED_SYNC);
 }
 
-int drp_lock_owner(void)
+int sched_lock_owner(void)
 {
 	return epoch;
 }
@@ -402,7 +402,7 @@ static void run(const struct sched_case *c, void (*setup)(void),
 	cur = &nobody;
 	if (!_setjmp(main_jb)) {
 		active = true;
-		drp_point(NULL, OP_START);
+		sched_point(NULL, OP_START);
 	}
 	active = false;
 	if (!cut && !failed)

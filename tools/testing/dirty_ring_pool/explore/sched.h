@@ -5,8 +5,8 @@
  * be had again.  Memory is sequentially consistent in here; what weaker orders
  * do is the matter of litmus/.
  */
-#ifndef DRP_SCHED_H
-#define DRP_SCHED_H
+#ifndef EXPLORE_SCHED_H
+#define EXPLORE_SCHED_H
 
 #include <linux/types.h>
 

@@ -3,7 +3,7 @@
  * What no content of the rings' memory can do: push and reset, the very code,
  * for cbmc, from every state that small rings can be in.
  *
- * The shims call drp_point() before each access to shared memory.  In the
+ * The shims call sched_point() before each access to shared memory.  In the
  * exploration another thread runs there.  Here the others do there, or do not,
  * whatever they can: userspace anything to the rings' memory, a reset or a push
  * of another thread one more entry.
@@ -53,15 +53,15 @@ static bool witnessed;
 
 /* -- the shims */
 
-__thread unsigned int drp_signal_after;
-__thread bool drp_signal_harmless;
+__thread unsigned int shim_signal_after;
+__thread bool shim_signal_harmless;
 
-int drp_lock_owner(void)
+int sched_lock_owner(void)
 {
 	return 1;
 }
 
-void drp_relax(void)
+void sched_relax(void)
 {
 }
 
@@ -102,7 +102,7 @@ static void others_push(void)
 	}
 }
 
-void drp_point(const void *addr, enum drp_access access)
+void sched_point(const void *addr, enum sched_access access)
 {
 	if (may_write && __CPROVER_same_object(addr, page))
 		__CPROVER_havoc_object(page);
@@ -205,8 +205,8 @@ static void any_state(void)
 	pool.nr_gated.counter = ANY(int);
 	pool.resets.counter = ANY(int);
 	pool.flushed.counter = ANY(int);
-	drp_signal_after = ANY(u32);
-	drp_signal_harmless = maybe();
+	shim_signal_after = ANY(u32);
+	shim_signal_harmless = maybe();
 }
 
 /* -- the proofs */

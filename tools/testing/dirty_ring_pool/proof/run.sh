@@ -32,7 +32,7 @@ cbmc_on() {
 			-e '/^static void pool_vm_protect(/,/^}/p' \
 			"$pool/virt/kvm/dirty_ring_pool_kvm.c" > "$pool/pool_vm_protect.c"
 	fi
-	gcc -E -std=gnu11 -DDRP_SCHED -DSIZE="$size" -I"$here/../shim" \
+	gcc -E -std=gnu11 -DSHIM_SCHED -DSIZE="$size" -I"$here/../shim" \
 		-I"$pool/include" -I"$pool" "$file" -o "$name.i" &&
 		timeout 900 "$O/sid/cbmc" "$name.i" --function "proof_$proof" \
 			--unwind $((size + 2)) \

@@ -3,9 +3,9 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-unsigned long drp_alloc_fail;
-__thread unsigned int drp_signal_after;
-__thread bool drp_signal_harmless;
+unsigned long shim_alloc_fail;
+__thread unsigned int shim_signal_after;
+__thread bool shim_signal_harmless;
 #ifdef __SANITIZE_THREAD__
-char drp_grace_period;
+char shim_grace_period;
 #endif

@@ -155,7 +155,7 @@ static void *vcpu(void *arg)
 
 	me = (uintptr_t)arg;
 	state = seed * 31 + me + 1;
-	drp_thread_begin();
+	shim_thread_begin();
 	wait_for_go();
 
 	for (pause = random_of(&state, 20); pause; pause--)
@@ -183,7 +183,7 @@ static void *vcpu(void *arg)
 out:
 	producing = 0;
 	__atomic_fetch_sub(&producers, 1, __ATOMIC_RELEASE);
-	drp_thread_end();
+	shim_thread_end();
 	return NULL;
 }
 
@@ -196,7 +196,7 @@ static void *vm_thread(void *arg)
 
 	me = (uintptr_t)arg;
 	state = seed * 37 + me + 1;
-	drp_thread_begin();
+	shim_thread_begin();
 	wait_for_go();
 	producing = 1;
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
@@ -208,7 +208,7 @@ static void *vm_thread(void *arg)
 	}
 	producing = 0;
 	__atomic_fetch_sub(&producers, 1, __ATOMIC_RELEASE);
-	drp_thread_end();
+	shim_thread_end();
 	return NULL;
 }
 
@@ -216,7 +216,7 @@ static void *drainer(void *arg)
 {
 	u32 state = seed * 41 + (u32)(uintptr_t)arg + 1;
 
-	drp_thread_begin();
+	shim_thread_begin();
 	wait_for_go();
 	while (__atomic_load_n(&producers, __ATOMIC_ACQUIRE)) {
 		u32 nr = kvm_dirty_pool_nr_rings(&vm.pool), ring, max;
@@ -234,7 +234,7 @@ static void *drainer(void *arg)
 			vm_reset(&vm, random_of(&state, 4) ? ring :
 				 random_of(&state, nr));
 	}
-	drp_thread_end();
+	shim_thread_end();
 	return NULL;
 }
 
@@ -242,7 +242,7 @@ static void *switcher(void *arg)
 {
 	u32 state = seed * 43 + 1;
 
-	drp_thread_begin();
+	shim_thread_begin();
 	wait_for_go();
 	while (__atomic_load_n(&producers, __ATOMIC_ACQUIRE)) {
 		u32 next_policy = random_of(&state, ARRAY_SIZE(policies));
@@ -250,7 +250,7 @@ static void *switcher(void *arg)
 		kvm_dirty_pool_set_policy(&vm.pool, policies[next_policy]);
 		usleep(random_of(&state, 2000));
 	}
-	drp_thread_end();
+	shim_thread_end();
 	return NULL;
 }
 
@@ -385,14 +385,14 @@ int main(int argc, char **argv)
 	protected = malloc((size_t)2 * MAX_USERS * MARKS);
 	if (!seen || !protected)
 		return 1;
-	drp_thread_begin();
+	shim_thread_begin();
 	for (run = 0; run < ARRAY_SIZE(runs); run++) {
 		errors = 0;
 		one_run(milliseconds);
 		bad += errors;
 	}
 	printf("1..%u\n", run);
-	drp_thread_end();
+	shim_thread_end();
 	free(seen);
 	free(protected);
 	return !!bad;

@@ -84,7 +84,7 @@ static void fill_all(void)
 		vm_mark(&vm, 0, 0, 0, 1, 0);
 }
 
-static void t_states(void)
+static void test_states(void)
 {
 	u32 i;
 
@@ -134,7 +134,7 @@ static void t_states(void)
 	vm_exit(&vm);
 }
 
-static void t_reset_while_claimed(void)
+static void test_reset_while_claimed(void)
 {
 	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
 	/* drained between the push and the return: never seen as parked */
@@ -171,7 +171,7 @@ static void t_reset_while_claimed(void)
 	vm_exit(&vm);
 }
 
-static void t_reserve_full(void)
+static void test_reserve_full(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	EQUAL(vm_mark(&vm, 0, 0, 0, 24, 0), 24);
@@ -204,7 +204,7 @@ static void t_reserve_full(void)
 	vm_exit(&vm);
 }
 
-static void t_reserve_home(void)
+static void test_reserve_home(void)
 {
 	vm_init(&vm, 3, 3, 16, 4, NULL, 0);
 	fill_all();
@@ -216,7 +216,7 @@ static void t_reserve_home(void)
 	vm_exit(&vm);
 }
 
-static void t_reserve_hint(void)
+static void test_reserve_hint(void)
 {
 	vm_init(&vm, 3, 3, 16, 4, NULL, 0);
 	EQUAL(vm.pool.room[0], 7);
@@ -249,7 +249,7 @@ static void t_reserve_hint(void)
 	vm_exit(&vm);
 }
 
-static void t_reserve_claimed_by_other(void)
+static void test_reserve_claimed_by_other(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	fill_all();
@@ -265,7 +265,7 @@ static void t_reserve_claimed_by_other(void)
 	vm_exit(&vm);
 }
 
-static void t_nowait(void)
+static void test_nowait(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	/* interrupts the claim of the last used ring */
@@ -285,7 +285,7 @@ static void t_nowait(void)
 	vm_exit(&vm);
 }
 
-static void t_all_claimed(void)
+static void test_all_claimed(void)
 {
 	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
 	claim(0);
@@ -312,7 +312,7 @@ static void in_order(void *arg, u32 ring, u32 slot, u64 offset)
 	expect_next++;
 }
 
-static void t_batches(void)
+static void test_batches(void)
 {
 	/* 64 at a time, and not over the soft limit */
 	vm_init(&vm, 3, 3, 256, 64, NULL, 0);
@@ -350,7 +350,7 @@ static void t_batches(void)
 	vm_exit(&vm);
 }
 
-static void t_noreserve_partial(void)
+static void test_noreserve_partial(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 24);
@@ -359,7 +359,7 @@ static void t_noreserve_partial(void)
 	vm_exit(&vm);
 }
 
-static void t_wrap(void)
+static void test_wrap(void)
 {
 	static const u32 starts[] = { 0, -1u, -8u, -12u, -13u, -16u, -1000u };
 	u32 i, k;
@@ -382,7 +382,7 @@ static void t_wrap(void)
 	}
 }
 
-static void t_soft_end_lags(void)
+static void test_soft_end_lags(void)
 {
 	u32 i;
 
@@ -405,7 +405,7 @@ static void t_soft_end_lags(void)
 	vm_exit(&vm);
 }
 
-static void t_last_used(void)
+static void test_last_used(void)
 {
 	vm_init(&vm, 4, 4, 64, 4, "last-used", 0);
 	EQUAL(touch(0), 0);
@@ -430,7 +430,7 @@ static void t_last_used(void)
 	vm_exit(&vm);
 }
 
-static void t_round_robin(void)
+static void test_round_robin(void)
 {
 	u32 i;
 
@@ -445,7 +445,7 @@ static void t_round_robin(void)
 	vm_exit(&vm);
 }
 
-static void t_lru(void)
+static void test_lru(void)
 {
 	u32 i;
 
@@ -484,7 +484,7 @@ static void t_lru(void)
 	vm_exit(&vm);
 }
 
-static void t_mru(void)
+static void test_mru(void)
 {
 	u32 i;
 
@@ -509,7 +509,7 @@ static void t_mru(void)
 	vm_exit(&vm);
 }
 
-static void t_policy_long(void)
+static void test_policy_long(void)
 {
 	u32 p, i;
 
@@ -536,7 +536,7 @@ static void t_policy_long(void)
 	}
 }
 
-static void t_next(void)
+static void test_next(void)
 {
 	u32 i;
 
@@ -559,7 +559,7 @@ static void t_next(void)
 }
 
 /* More than 64 rings: more than one word of the bitmap. */
-static void t_many_rings(void)
+static void test_many_rings(void)
 {
 	static struct kvm_dirty_pool_ring extra[70];
 	static struct kvm_dirty_gfn gfns[70][4];
@@ -589,7 +589,7 @@ static void t_many_rings(void)
 	}
 }
 
-static void t_gate(void)
+static void test_gate(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	fill_all();
@@ -624,7 +624,7 @@ static void t_gate(void)
 }
 
 /* A userspace that only ever drains one ring lets nobody eat all reserves. */
-static void t_gate_one_ring_drained(void)
+static void test_gate_one_ring_drained(void)
 {
 	u32 round, u, entered = 0;
 
@@ -652,7 +652,7 @@ static void t_gate_one_ring_drained(void)
 	vm_exit(&vm);
 }
 
-static void t_growth(void)
+static void test_growth(void)
 {
 	u32 p, i;
 
@@ -672,7 +672,7 @@ static void t_growth(void)
 	}
 }
 
-static void t_switch(void)
+static void test_switch(void)
 {
 	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
 	bool seen[4] = {};
@@ -712,40 +712,40 @@ static void t_switch(void)
 	}
 }
 
-static void t_switch_nomem(void)
+static void test_switch_nomem(void)
 {
 	unsigned long n;
 	int ret;
 
 	for (n = 1; n < 8; n++) {
 		vm_init(&vm, 2, 2, 16, 4, NULL, 0);
-		drp_alloc_fail = n;
+		shim_alloc_fail = n;
 		ret = kvm_dirty_pool_set_policy(&vm.pool, n & 4 ? "mru" : "lru");
-		if (drp_alloc_fail)
+		if (shim_alloc_fail)
 			EQUAL(ret, 0);
 		else
 			EQUAL(ret, -ENOMEM);
-		drp_alloc_fail = n;
+		shim_alloc_fail = n;
 		ret = kvm_dirty_pool_set_policy(&vm.pool, n & 4 ? "lru" : "mru");
-		if (drp_alloc_fail)
+		if (shim_alloc_fail)
 			EQUAL(ret, 0);
 		else
 			EQUAL(ret, -ENOMEM);
-		drp_alloc_fail = 0;
+		shim_alloc_fail = 0;
 		CHECK(touch(0) < 2);
 		vm_exit(&vm);
 	}
-	drp_alloc_fail = 1;
+	shim_alloc_fail = 1;
 	EQUAL(kvm_dirty_pool_policy_set_default("round-robin"), 0);
-	drp_alloc_fail = 0;
+	shim_alloc_fail = 0;
 	for (n = 1; n < 5; n++) {
 		struct kvm_dirty_pool pool = {};
 		static const struct kvm_dirty_pool_ops ops;
 
-		drp_alloc_fail = n;
+		shim_alloc_fail = n;
 		EQUAL(kvm_dirty_pool_init(&pool, &ops, 4), -ENOMEM);
 	}
-	drp_alloc_fail = 0;
+	shim_alloc_fail = 0;
 	EQUAL(kvm_dirty_pool_policy_set_default("last-used"), 0);
 }
 
@@ -762,7 +762,7 @@ static u32 mad_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 	return (n * 2654435761u) >> (n % 32);
 }
 
-static void t_registry(void)
+static void test_registry(void)
 {
 	struct module mod = {};
 	struct kvm_dirty_pool_policy p = { .name = "lazy", .owner = &mod };
@@ -821,7 +821,7 @@ static void count_put(void *data, u32 ring)
 }
 
 /* A policy may want both the last ring tried and all returns. */
-static void t_sticky_put(void)
+static void test_sticky_put(void)
 {
 	struct kvm_dirty_pool_policy p = {
 		.name = "both", .pick = lazy_pick, .put = count_put,
@@ -845,7 +845,7 @@ static void t_sticky_put(void)
 }
 
 /* A policy that offers nonsense is slow, and no more. */
-static void t_mad_policy(void)
+static void test_mad_policy(void)
 {
 	struct kvm_dirty_pool_policy mad = { .name = "mad", .pick = mad_pick };
 	u32 i;
@@ -871,7 +871,7 @@ static void sum_protect(struct vm *v, u32 slot, u64 offset)
 	prot_sum += (slot + 1) * 1000003ull ^ offset;
 }
 
-static void t_reset_runs(void)
+static void test_reset_runs(void)
 {
 	static const u64 offsets[] = {
 		0, 1, 2, 63, 64, 62, 61, 200, 199, 198, 137, 136, 500, 10, 500,
@@ -930,7 +930,7 @@ static void keep_run(struct vm *v, const struct kvm_dirty_pool_run *run)
 	runs_seen[nr_runs_seen++] = *run;
 }
 
-static void t_reset_merge(void)
+static void test_reset_merge(void)
 {
 	static const struct {
 		u32 slot;
@@ -1007,7 +1007,7 @@ static bool has_page(const struct kvm_dirty_gfn *pages, u32 nr,
 }
 
 /* Whatever userspace makes of the entries: these pages, and no other. */
-static void t_reset_any(void)
+static void test_reset_any(void)
 {
 	struct kvm_dirty_gfn any[ANY_PAGES];
 	u32 round, i;
@@ -1037,7 +1037,7 @@ static void t_reset_any(void)
 	vm_exit(&vm);
 }
 
-static void t_reset_signal(void)
+static void test_reset_signal(void)
 {
 	u32 count = 0;
 	unsigned long flushes;
@@ -1046,14 +1046,14 @@ static void t_reset_signal(void)
 	vm_mark(&vm, 0, 0, 0, 12, 0);
 	vm_harvest(&vm, 0, 12, NULL, NULL);
 	flushes = vm.flushes;
-	drp_signal_after = 6;
+	shim_signal_after = 6;
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 1, &count), -EINTR);
 	EQUAL(count, 5);
 	/* what was taken is protected, and flushed */
 	EQUAL(vm.protected, 5);
 	EQUAL(vm.flushes, flushes + 1);
 	EQUAL(vm_word(&vm, 0), PARKED);
-	drp_signal_after = 0;
+	shim_signal_after = 0;
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 1, &count), 0);
 	EQUAL(count, 12);
 	EQUAL(vm.flushes, flushes + 2);
@@ -1062,7 +1062,7 @@ static void t_reset_signal(void)
 }
 
 /* The flush of a reset that another thread has done but not flushed. */
-static void t_flush(void)
+static void test_flush(void)
 {
 	unsigned long flushes;
 
@@ -1091,7 +1091,7 @@ static void t_flush(void)
 	vm_exit(&vm);
 }
 
-static void t_reset_hostile(void)
+static void test_reset_hostile(void)
 {
 	static const u32 flags[] = { 0, 1, 2, 3, 4, 0xfffffffe, 0xffffffff };
 	u32 seed = 1, round, i, f;
@@ -1157,7 +1157,7 @@ static void see_quiesces(struct vm *v, u32 slot, u64 offset)
 	CHECK(vm.quiesces);
 }
 
-static void t_reset_range(void)
+static void test_reset_range(void)
 {
 	u32 count = 7, i;
 
@@ -1194,7 +1194,7 @@ static void t_reset_range(void)
 	vm_exit(&vm);
 }
 
-static void t_reset_range_signal(void)
+static void test_reset_range_signal(void)
 {
 	u32 count = 0, i;
 
@@ -1206,20 +1206,20 @@ static void t_reset_range_signal(void)
 	}
 	vm.flushes = 0;
 	/* in the second ring: the third is left alone */
-	drp_signal_after = 5;
+	shim_signal_after = 5;
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 3, &count), -EINTR);
-	drp_signal_after = 0;
+	shim_signal_after = 0;
 	EQUAL(count, 4);
 	EQUAL(vm.protected, 4);
 	EQUAL(vm.flushes, 1);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 2);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[2]), 3);
 	/* one that does not kill ends nothing */
-	drp_signal_harmless = true;
-	drp_signal_after = 2;
+	shim_signal_harmless = true;
+	shim_signal_after = 2;
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 3, &count), 0);
-	drp_signal_harmless = false;
-	drp_signal_after = 0;
+	shim_signal_harmless = false;
+	shim_signal_after = 0;
 	EQUAL(count, 9);
 	EQUAL(vm.protected, 9);
 	vm_exit(&vm);
@@ -1238,7 +1238,7 @@ static unsigned long long parked_now(void)
 	return n;
 }
 
-static void t_detach(void)
+static void test_detach(void)
 {
 	u32 p, i;
 
@@ -1276,7 +1276,7 @@ static void t_detach(void)
 	}
 }
 
-static void t_detach_unused(void)
+static void test_detach_unused(void)
 {
 	vm_init(&vm, 3, 3, 16, 4, NULL, 0);
 	vm_detach(&vm, 1);
@@ -1318,7 +1318,7 @@ static void t_detach_unused(void)
 	vm_exit(&vm);
 }
 
-static void t_detach_parked(void)
+static void test_detach_parked(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	/* parked, with entries in its reserve; the other has room */
@@ -1350,7 +1350,7 @@ static void t_detach_parked(void)
 	vm_exit(&vm);
 }
 
-static void t_attach(void)
+static void test_attach(void)
 {
 	static const u32 starts[] = { 0, -1u, -5u, -16u, -21u, 3 };
 	u32 s, n, i;
@@ -1392,7 +1392,7 @@ static void t_attach(void)
 	}
 }
 
-static void t_not_added(void)
+static void test_not_added(void)
 {
 	static struct kvm_dirty_gfn gfns[16];
 	struct kvm_dirty_pool_ring *ring = &vm.ring[1];
@@ -1417,7 +1417,7 @@ static void t_not_added(void)
 }
 
 /* What a policy is told: not of a ring that is detached. */
-static void t_detach_policy(void)
+static void test_detach_policy(void)
 {
 	u32 a, b, i;
 
@@ -1441,7 +1441,7 @@ static void t_detach_policy(void)
 	}
 }
 
-static void t_gate_spare(void)
+static void test_gate_spare(void)
 {
 	u32 p, i;
 
@@ -1500,7 +1500,7 @@ static void t_gate_spare(void)
 }
 
 /* A ring comes with its vCPU: no move until somebody else has it. */
-static void t_first_claim(void)
+static void test_first_claim(void)
 {
 	vm_init(&vm, 3, 3, 16, 4, "last-used", 0);
 	vm.user[2].last = &vm.ring[2];
@@ -1516,7 +1516,7 @@ static void t_first_claim(void)
 }
 
 /* Rings that were tried in vain before a reserve was claimed. */
-static void t_reserve_retries(void)
+static void test_reserve_retries(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, "last-used", 0);
 	fill_all();
@@ -1531,7 +1531,7 @@ static void t_reserve_retries(void)
 }
 
 /* Each who uses a reserve has to pass the gate, not only who begins it. */
-static void t_reserve_second_user(void)
+static void test_reserve_second_user(void)
 {
 	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
 	fill_all();
@@ -1546,7 +1546,7 @@ static void t_reserve_second_user(void)
 }
 
 /* At its old soft limit, but drained meanwhile: no park, and none is counted. */
-static void t_no_park(void)
+static void test_no_park(void)
 {
 	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
 	vm_mark(&vm, 0, 0, 0, 11, 0);
@@ -1563,7 +1563,7 @@ static void t_no_park(void)
 }
 
 /* Whoever will not come back to look need not have room left for it. */
-static void t_ungate(void)
+static void test_ungate(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	fill_all();
@@ -1588,7 +1588,7 @@ static void t_ungate(void)
 }
 
 /* With no ring there is none to wait for. */
-static void t_gate_no_ring(void)
+static void test_gate_no_ring(void)
 {
 	u32 i;
 
@@ -1610,7 +1610,7 @@ static void t_gate_no_ring(void)
 }
 
 /* What nobody asks for any more takes no room, and is not lost. */
-static void t_detach_unwanted(void)
+static void test_detach_unwanted(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, "last-used", 0);
 	vm.user[0].last = &vm.ring[0];
@@ -1625,7 +1625,7 @@ static void t_detach_unwanted(void)
 }
 
 /* One exit tells of each OVERFLOW, and all others that happen anyway. */
-static void t_report_overflow(void)
+static void test_report_overflow(void)
 {
 	u32 i;
 
@@ -1649,7 +1649,7 @@ static void t_report_overflow(void)
 }
 
 /* Nothing was reset since all was full: another mark is lost without a search. */
-static void t_full_at(void)
+static void test_full_at(void)
 {
 	struct kvm_dirty_pool_ring *ring = &vm.ring[0];
 	u64 exhaustions;
@@ -1699,7 +1699,7 @@ static void t_full_at(void)
 	vm_exit(&vm);
 }
 
-static void t_overflow_told(void)
+static void test_overflow_told(void)
 {
 	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
 	EQUAL(vm_mark(&vm, 0, 0, 0, 16, 0), 16);
@@ -1725,7 +1725,7 @@ static void t_overflow_told(void)
 	vm_exit(&vm);
 }
 
-static void t_vm_user(void)
+static void test_vm_user(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	EQUAL(vm_mark(&vm, -1, 0, 0, 30, 0), 30);
@@ -1741,59 +1741,59 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } cases[] = {
-	{ "each state change", t_states },
-	{ "drained while claimed", t_reset_while_claimed },
-	{ "reserve, and OVERFLOW when it is full", t_reserve_full },
-	{ "reserve: the own share first", t_reserve_home },
-	{ "reserve: the hint of where there is room", t_reserve_hint },
-	{ "reserve: claimed by one at a time", t_reserve_claimed_by_other },
-	{ "interrupt: never waits", t_nowait },
-	{ "all rings claimed for ever, or none there", t_all_claimed },
-	{ "batches split at 64 and at the soft limit", t_batches },
-	{ "back-pressure stays out of the reserve", t_noreserve_partial },
-	{ "indices wrap around", t_wrap },
-	{ "soft limit counts from the last reset", t_soft_end_lags },
-	{ "order of last-used", t_last_used },
-	{ "order of round-robin", t_round_robin },
-	{ "order of lru", t_lru },
-	{ "order of mru", t_mru },
-	{ "each policy goes round", t_policy_long },
-	{ "next ring that is not parked", t_next },
-	{ "more rings than bits in a word", t_many_rings },
-	{ "gate: FREE ring and no reserve entry", t_gate },
-	{ "gate: userspace that drains one ring only", t_gate_one_ring_drained },
-	{ "growth", t_growth },
-	{ "policy switch, each to each", t_switch },
-	{ "policy switch without memory", t_switch_nomem },
-	{ "registry", t_registry },
-	{ "policy with both a last ring and a put()", t_sticky_put },
-	{ "policy that offers nonsense", t_mad_policy },
-	{ "reset protects each page, in runs", t_reset_runs },
-	{ "reset merges pages that come by turns", t_reset_merge },
-	{ "reset protects what entries say, whatever that is", t_reset_any },
-	{ "reset stops at a signal", t_reset_signal },
-	{ "flush for what another has reset", t_flush },
-	{ "reset bounded whatever userspace writes", t_reset_hostile },
-	{ "marks of the VM itself", t_vm_user },
-	{ "reset of many rings: one wait, one flush", t_reset_range },
-	{ "reset of many rings, and a signal", t_reset_range_signal },
-	{ "detach: what was not harvested is elsewhere", t_detach },
-	{ "detach: nobody waits for the ring", t_detach_unused },
-	{ "detach of a parked ring, with and without room", t_detach_parked },
-	{ "attach: empty, and from the first entry", t_attach },
-	{ "detach and attach of a ring that has not joined", t_not_added },
-	{ "detach: no policy offers the ring", t_detach_policy },
-	{ "gate: marks of the VM park no ring", t_gate_spare },
-	{ "moves: the first claim of a ring", t_first_claim },
-	{ "no park at an old soft limit", t_no_park },
-	{ "reserve: what was tried before it", t_reserve_retries },
-	{ "reserve: the second one who uses it", t_reserve_second_user },
-	{ "gate: a vCPU that does not come back", t_ungate },
-	{ "gate: without any ring", t_gate_no_ring },
-	{ "detach: what is not logged any more", t_detach_unwanted },
-	{ "OVERFLOW is reported once", t_report_overflow },
-	{ "OVERFLOW: no search until something is reset", t_full_at },
-	{ "OVERFLOW is told once", t_overflow_told },
+	{ "each state change", test_states },
+	{ "drained while claimed", test_reset_while_claimed },
+	{ "reserve, and OVERFLOW when it is full", test_reserve_full },
+	{ "reserve: the own share first", test_reserve_home },
+	{ "reserve: the hint of where there is room", test_reserve_hint },
+	{ "reserve: claimed by one at a time", test_reserve_claimed_by_other },
+	{ "interrupt: never waits", test_nowait },
+	{ "all rings claimed for ever, or none there", test_all_claimed },
+	{ "batches split at 64 and at the soft limit", test_batches },
+	{ "back-pressure stays out of the reserve", test_noreserve_partial },
+	{ "indices wrap around", test_wrap },
+	{ "soft limit counts from the last reset", test_soft_end_lags },
+	{ "order of last-used", test_last_used },
+	{ "order of round-robin", test_round_robin },
+	{ "order of lru", test_lru },
+	{ "order of mru", test_mru },
+	{ "each policy goes round", test_policy_long },
+	{ "next ring that is not parked", test_next },
+	{ "more rings than bits in a word", test_many_rings },
+	{ "gate: FREE ring and no reserve entry", test_gate },
+	{ "gate: userspace that drains one ring only", test_gate_one_ring_drained },
+	{ "growth", test_growth },
+	{ "policy switch, each to each", test_switch },
+	{ "policy switch without memory", test_switch_nomem },
+	{ "registry", test_registry },
+	{ "policy with both a last ring and a put()", test_sticky_put },
+	{ "policy that offers nonsense", test_mad_policy },
+	{ "reset protects each page, in runs", test_reset_runs },
+	{ "reset merges pages that come by turns", test_reset_merge },
+	{ "reset protects what entries say, whatever that is", test_reset_any },
+	{ "reset stops at a signal", test_reset_signal },
+	{ "flush for what another has reset", test_flush },
+	{ "reset bounded whatever userspace writes", test_reset_hostile },
+	{ "marks of the VM itself", test_vm_user },
+	{ "reset of many rings: one wait, one flush", test_reset_range },
+	{ "reset of many rings, and a signal", test_reset_range_signal },
+	{ "detach: what was not harvested is elsewhere", test_detach },
+	{ "detach: nobody waits for the ring", test_detach_unused },
+	{ "detach of a parked ring, with and without room", test_detach_parked },
+	{ "attach: empty, and from the first entry", test_attach },
+	{ "detach and attach of a ring that has not joined", test_not_added },
+	{ "detach: no policy offers the ring", test_detach_policy },
+	{ "gate: marks of the VM park no ring", test_gate_spare },
+	{ "moves: the first claim of a ring", test_first_claim },
+	{ "no park at an old soft limit", test_no_park },
+	{ "reserve: what was tried before it", test_reserve_retries },
+	{ "reserve: the second one who uses it", test_reserve_second_user },
+	{ "gate: a vCPU that does not come back", test_ungate },
+	{ "gate: without any ring", test_gate_no_ring },
+	{ "detach: what is not logged any more", test_detach_unwanted },
+	{ "OVERFLOW is reported once", test_report_overflow },
+	{ "OVERFLOW: no search until something is reset", test_full_at },
+	{ "OVERFLOW is told once", test_overflow_told },
 };
 
 int main(int argc, char **argv)
@@ -1801,7 +1801,7 @@ int main(int argc, char **argv)
 	size_t i;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	drp_thread_begin();
+	shim_thread_begin();
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		failed = 0;
 		cases[i].run();
@@ -1811,6 +1811,6 @@ int main(int argc, char **argv)
 		       cases[i].name);
 	}
 	printf("1..%d\n", tests);
-	drp_thread_end();
+	shim_thread_end();
 	return !!bad;
 }

@@ -10,27 +10,27 @@
 #define SHIM_ATOMICS(pre, type, val_t)					\
 static __always_inline val_t pre##_read(const type *v)			\
 {									\
-	drp_point(v, DRP_READ);						\
+	sched_point(v, SCHED_READ);					\
 	return __atomic_load_n(&v->counter, __ATOMIC_RELAXED);		\
 }									\
 static __always_inline val_t pre##_read_acquire(const type *v)		\
 {									\
-	drp_point(v, DRP_READ);						\
+	sched_point(v, SCHED_READ);					\
 	return __atomic_load_n(&v->counter, __ATOMIC_ACQUIRE);		\
 }									\
 static __always_inline void pre##_set(type *v, val_t i)			\
 {									\
-	drp_point(v, DRP_WRITE);					\
+	sched_point(v, SCHED_WRITE);					\
 	__atomic_store_n(&v->counter, i, __ATOMIC_RELAXED);		\
 }									\
 static __always_inline void pre##_set_release(type *v, val_t i)		\
 {									\
-	drp_point(v, DRP_WRITE);					\
+	sched_point(v, SCHED_WRITE);					\
 	__atomic_store_n(&v->counter, i, __ATOMIC_RELEASE);		\
 }									\
 static __always_inline void pre##_add(val_t i, type *v)			\
 {									\
-	drp_point(v, DRP_WRITE);					\
+	sched_point(v, SCHED_WRITE);					\
 	__atomic_fetch_add(&v->counter, i, __ATOMIC_RELAXED);		\
 }									\
 static __always_inline void pre##_inc(type *v)				\
@@ -43,28 +43,28 @@ static __always_inline void pre##_dec(type *v)				\
 }									\
 static __always_inline val_t pre##_fetch_inc(type *v)			\
 {									\
-	drp_point(v, DRP_WRITE);					\
+	sched_point(v, SCHED_WRITE);					\
 	return __atomic_fetch_add(&v->counter, 1, __ATOMIC_SEQ_CST);	\
 }									\
 static __always_inline val_t pre##_dec_return_release(type *v)		\
 {									\
-	drp_point(v, DRP_WRITE);					\
+	sched_point(v, SCHED_WRITE);					\
 	return __atomic_sub_fetch(&v->counter, 1, __ATOMIC_RELEASE);	\
 }									\
 static __always_inline val_t pre##_inc_return_release(type *v)		\
 {									\
-	drp_point(v, DRP_WRITE);					\
+	sched_point(v, SCHED_WRITE);					\
 	return __atomic_add_fetch(&v->counter, 1, __ATOMIC_RELEASE);	\
 }									\
 static __always_inline val_t pre##_xchg(type *v, val_t i)		\
 {									\
-	drp_point(v, DRP_WRITE);					\
+	sched_point(v, SCHED_WRITE);					\
 	return __atomic_exchange_n(&v->counter, i, __ATOMIC_SEQ_CST);	\
 }									\
 static __always_inline bool pre##_cas(type *v, val_t *old, val_t i,	\
 				      int success)			\
 {									\
-	drp_point(v, DRP_WRITE);					\
+	sched_point(v, SCHED_WRITE);					\
 	return __atomic_compare_exchange_n(&v->counter, old, i, false,	\
 					   success, __ATOMIC_RELAXED);	\
 }									\

@@ -18,13 +18,13 @@ static __always_inline unsigned long shim_bit(unsigned long nr)
 
 static __always_inline void set_bit(unsigned long nr, unsigned long *map)
 {
-	drp_point(shim_word(nr, map), DRP_WRITE);
+	sched_point(shim_word(nr, map), SCHED_WRITE);
 	__atomic_fetch_or(shim_word(nr, map), shim_bit(nr), __ATOMIC_RELAXED);
 }
 
 static __always_inline void clear_bit(unsigned long nr, unsigned long *map)
 {
-	drp_point(shim_word(nr, map), DRP_WRITE);
+	sched_point(shim_word(nr, map), SCHED_WRITE);
 	__atomic_fetch_and(shim_word(nr, map), ~shim_bit(nr), __ATOMIC_RELAXED);
 }
 
@@ -36,7 +36,7 @@ static __always_inline bool test_bit(unsigned long nr, unsigned long *map)
 static __always_inline bool test_and_set_bit(unsigned long nr,
 					     unsigned long *map)
 {
-	drp_point(shim_word(nr, map), DRP_WRITE);
+	sched_point(shim_word(nr, map), SCHED_WRITE);
 	return __atomic_fetch_or(shim_word(nr, map), shim_bit(nr),
 				 __ATOMIC_SEQ_CST) & shim_bit(nr);
 }

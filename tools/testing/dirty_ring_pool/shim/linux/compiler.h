@@ -7,7 +7,7 @@
  *
  *   default	the gcc builtins, inline: as fast as in the kernel, and what the
  *		sanitizers understand
- *   DRP_SCHED	the same, and a scheduling point before each, see explore/sched.h
+ *   SHIM_SCHED	the same, and a scheduling point before each, see explore/sched.h
  */
 #ifndef SHIM_COMPILER_H
 #define SHIM_COMPILER_H
@@ -24,13 +24,13 @@
 #define __rcu
 #define barrier()	__asm__ __volatile__("" : : : "memory")
 
-enum drp_access { DRP_READ, DRP_WRITE, DRP_LOCK, DRP_UNLOCK, DRP_RCU, DRP_SYNC };
+enum sched_access { SCHED_READ, SCHED_WRITE, SCHED_LOCK, SCHED_UNLOCK, SCHED_RCU, SCHED_SYNC };
 
-#ifdef DRP_SCHED
-void drp_point(const void *addr, enum drp_access access);
-void drp_relax(void);
+#ifdef SHIM_SCHED
+void sched_point(const void *addr, enum sched_access access);
+void sched_relax(void);
 #else
-#define drp_point(addr, access)	do { } while (0)
+#define sched_point(addr, access)	do { } while (0)
 #endif
 
 /*
@@ -38,32 +38,32 @@ void drp_relax(void);
  * knows no dependencies: there, and only there, it is told of an acquire.
  */
 #ifdef __SANITIZE_THREAD__
-#define DRP_READ_ORDER(x)	(__builtin_classify_type(x) ==		\
+#define SHIM_READ_ORDER(x)	(__builtin_classify_type(x) ==		\
 				 __builtin_classify_type((void *)0) ?	\
 				 __ATOMIC_ACQUIRE : __ATOMIC_RELAXED)
 #else
-#define DRP_READ_ORDER(x)	__ATOMIC_RELAXED
+#define SHIM_READ_ORDER(x)	__ATOMIC_RELAXED
 #endif
 
 #define READ_ONCE(x) ({						\
-	drp_point(&(x), DRP_READ);				\
-	__atomic_load_n(&(x), DRP_READ_ORDER(x));		\
+	sched_point(&(x), SCHED_READ);				\
+	__atomic_load_n(&(x), SHIM_READ_ORDER(x));		\
 })
 
 #define data_race(x)	(x)
 
 #define WRITE_ONCE(x, val) do {					\
-	drp_point(&(x), DRP_WRITE);				\
+	sched_point(&(x), SCHED_WRITE);				\
 	__atomic_store_n(&(x), (val), __ATOMIC_RELAXED);	\
 } while (0)
 
 #define smp_load_acquire(p) ({					\
-	drp_point((p), DRP_READ);				\
+	sched_point((p), SCHED_READ);				\
 	__atomic_load_n((p), __ATOMIC_ACQUIRE);			\
 })
 
 #define smp_store_release(p, val) do {				\
-	drp_point((p), DRP_WRITE);				\
+	sched_point((p), SCHED_WRITE);				\
 	__atomic_store_n((p), (val), __ATOMIC_RELEASE);		\
 } while (0)
 
@@ -89,8 +89,8 @@ void drp_relax(void);
 #define smp_wmb()	__atomic_thread_fence(__ATOMIC_RELEASE)
 #endif
 
-#ifdef DRP_SCHED
-#define cpu_relax()	drp_relax()
+#ifdef SHIM_SCHED
+#define cpu_relax()	sched_relax()
 #elif defined(__x86_64__)
 #define cpu_relax()	__builtin_ia32_pause()
 #else

@@ -5,7 +5,7 @@
 #include <linux/lockdep.h>
 #include <linux/types.h>
 
-#ifdef DRP_SCHED
+#ifdef SHIM_SCHED
 
 struct mutex {
 	int owner;
@@ -13,7 +13,7 @@ struct mutex {
 
 #define DEFINE_MUTEX(name)	struct mutex name
 
-int drp_lock_owner(void);
+int sched_lock_owner(void);
 
 static inline void mutex_init(struct mutex *lock)
 {
@@ -23,13 +23,13 @@ static inline void mutex_init(struct mutex *lock)
 /* The scheduler lets the holder go on once the lock is free. */
 static inline void mutex_lock(struct mutex *lock)
 {
-	drp_point(lock, DRP_LOCK);
-	lock->owner = drp_lock_owner();
+	sched_point(lock, SCHED_LOCK);
+	lock->owner = sched_lock_owner();
 }
 
 static inline void mutex_unlock(struct mutex *lock)
 {
-	drp_point(lock, DRP_UNLOCK);
+	sched_point(lock, SCHED_UNLOCK);
 	lock->owner = 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A section with preemption off is an RCU read side critical section, in the
- * kernel as in here.  Each thread calls drp_thread_begin() before its first
- * and drp_thread_end() after its last.
+ * kernel as in here.  Each thread calls shim_thread_begin() before its first
+ * and shim_thread_end() after its last.
  */
 #ifndef SHIM_PREEMPT_H
 #define SHIM_PREEMPT_H
@@ -10,7 +10,7 @@
 #include <linux/export.h>
 #include <linux/types.h>
 
-#ifdef DRP_SCHED
+#ifdef SHIM_SCHED
 
 void preempt_disable(void);
 void preempt_enable(void);
@@ -27,12 +27,12 @@ void synchronize_rcu(void);
 #undef rcu_assign_pointer
 #undef synchronize_rcu
 
-static inline void drp_thread_begin(void)
+static inline void shim_thread_begin(void)
 {
 	urcu_memb_register_thread();
 }
 
-static inline void drp_thread_end(void)
+static inline void shim_thread_end(void)
 {
 	urcu_memb_unregister_thread();
 }
@@ -41,12 +41,12 @@ static inline void drp_thread_end(void)
 /* liburcu is not instrumented: tell what a grace period waits for. */
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
-extern char drp_grace_period;
-#define drp_rcu_acquire()	__tsan_acquire(&drp_grace_period)
-#define drp_rcu_release()	__tsan_release(&drp_grace_period)
+extern char shim_grace_period;
+#define shim_rcu_acquire()	__tsan_acquire(&shim_grace_period)
+#define shim_rcu_release()	__tsan_release(&shim_grace_period)
 #else
-#define drp_rcu_acquire()	do { } while (0)
-#define drp_rcu_release()	do { } while (0)
+#define shim_rcu_acquire()	do { } while (0)
+#define shim_rcu_release()	do { } while (0)
 #endif
 
 static __always_inline void preempt_disable(void)
@@ -56,14 +56,14 @@ static __always_inline void preempt_disable(void)
 
 static __always_inline void preempt_enable(void)
 {
-	drp_rcu_release();
+	shim_rcu_release();
 	urcu_memb_read_unlock();
 }
 
 static inline void synchronize_rcu(void)
 {
 	urcu_memb_synchronize_rcu();
-	drp_rcu_acquire();
+	shim_rcu_acquire();
 }
 
 #endif

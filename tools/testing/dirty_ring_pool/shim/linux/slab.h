@@ -10,14 +10,14 @@
 #define GFP_KERNEL_ACCOUNT	0
 
 /* Allocations to come until one fails; 0: none does. */
-extern unsigned long drp_alloc_fail;
+extern unsigned long shim_alloc_fail;
 
 /* Cache line aligned, as a kernel allocation of this size or more is. */
 static inline void *kzalloc(size_t size, int gfp)
 {
 	void *p;
 
-	if (drp_alloc_fail && !--drp_alloc_fail)
+	if (shim_alloc_fail && !--shim_alloc_fail)
 		return NULL;
 
 	size = (size + SMP_CACHE_BYTES - 1) & -(size_t)SMP_CACHE_BYTES;

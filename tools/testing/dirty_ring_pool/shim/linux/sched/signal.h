@@ -6,17 +6,17 @@
 #include <linux/types.h>
 
 /* Calls to come until a signal is pending; 0: none is.  And does it kill? */
-extern __thread unsigned int drp_signal_after;
-extern __thread bool drp_signal_harmless;
+extern __thread unsigned int shim_signal_after;
+extern __thread bool shim_signal_harmless;
 
 static inline int signal_pending(void *task)
 {
-	return drp_signal_after && !--drp_signal_after;
+	return shim_signal_after && !--shim_signal_after;
 }
 
 static inline int fatal_signal_pending(void *task)
 {
-	return signal_pending(task) && !drp_signal_harmless;
+	return signal_pending(task) && !shim_signal_harmless;
 }
 
 #endif
