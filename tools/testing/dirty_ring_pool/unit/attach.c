@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Rings that join the pool, leave it, and come back. */
+#include "unit.h"
+
+void test_growth(void)
+{
+	u32 p, i;
+
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		vm_init(&vm, 1, 8, 16, 4, policies[p], 0);
+		for (i = 1; i < 8; i++) {
+			EQUAL(vm_mark(&vm, 0, 0, 0, 12, 0), 12);
+			CHECK(kvm_dirty_pool_exhausted(&vm.pool));
+			vm_add_ring(&vm);
+			CHECK(!kvm_dirty_pool_exhausted(&vm.pool));
+			EQUAL(touch(0), i);
+			vm_drain(&vm, i);
+		}
+		EQUAL(vm.overflows, 0);
+		EQUAL(vm.reserves, 0);
+		vm_exit(&vm);
+	}
+}
+
+static unsigned long long parked_now(void)
+{
+	unsigned long long n = 0;
+	u32 i;
+
+	for (i = 0; i < vm.pool.nr_rings; i++) {
+		EQUAL(vm.ring[i].parks - vm.ring[i].drains,
+		      !!(vm_word(&vm, i) & PARKED));
+		n += vm.ring[i].parks - vm.ring[i].drains;
+	}
+	return n;
+}
+
+void test_detach(void)
+{
+	u32 p, i;
+
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		vm_init(&vm, 3, 3, 16, 4, policies[p], -2);
+		claim(0);
+		i = claims[0].ring->index;
+		give(0);
+		vm.user[0].last = &vm.ring[i];
+		claim(0);
+		i = claims[0].ring->index;
+		while (claims[0].ring->dirty_index != -2u + 5)
+			kvm_dirty_pool_push(&claims[0], 5,
+					    claims[0].ring->dirty_index + 2);
+		give(0);
+		EQUAL(vm_harvest(&vm, i, 2, NULL, NULL), 2);
+		vm_detach(&vm, i);
+		/* what was harvested is reset, the rest is elsewhere, in order */
+		EQUAL(vm_word(&vm, i), DETACHED);
+		EQUAL(vm.protected, 2);
+		EQUAL(kvm_dirty_pool_used(&vm.ring[i]), 0);
+		CHECK(!(vm.pool.avail[0] & BIT(i)));
+		CHECK(!(vm.pool.room[0] & BIT(i)));
+		EQUAL(vm.overflows, 0);
+		expect_next = 2;
+		/* round-robin and lru take another ring for each */
+		if (p == 0 || p == 3)
+			EQUAL(vm_harvest(&vm, vm.pool.vm_user.last->index, ~0u,
+					 in_order, NULL), 3);
+		for (i = 0; i < 3; i++)
+			vm_drain(&vm, i);
+		EQUAL(vm.protected, 5);
+		EQUAL(parked_now(), 0);
+		vm_exit(&vm);
+	}
+}
+
+void test_detach_unused(void)
+{
+	vm_init(&vm, 3, 3, 16, 4, NULL, 0);
+	vm_detach(&vm, 1);
+	/* nobody is offered the ring, nor waits for it */
+	EQUAL(vm_mark(&vm, 1, 0, 0, 24, 0), 24);
+	EQUAL(vm.ring[1].claims, 0);
+	CHECK(kvm_dirty_pool_exhausted(&vm.pool));
+	EQUAL(vm_mark(&vm, 1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 0);
+	EQUAL(vm_mark(&vm, 1, 0, 0, 8, 0), 8);
+	EQUAL(vm.overflows, 0);
+	/* all full, as if it were not there: not given up, see full_at */
+	vm.pool.full_at = ~vm.pool.resets.counter;
+	EQUAL(claim_flags(1, &claims[1], KVM_DIRTY_POOL_NOWAIT), NONE);
+	EQUAL(vm.pool.full_at, vm.pool.resets.counter);
+	if (failed) {
+		/* Else each mark to come waits for ever. */
+		vm_exit(&vm);
+		return;
+	}
+	EQUAL(claim(1), NONE);
+	EQUAL(vm.ring[1].claims, 0);
+	/* a second time: nothing is done */
+	EQUAL(vm.ring[1].reset_index, 0);
+	vm_detach(&vm, 1);
+	EQUAL(vm_word(&vm, 1), DETACHED);
+	EQUAL(vm.ring[1].drains, 0);
+	/* nor by a reset */
+	EQUAL(vm_drain(&vm, 1), 0);
+	EQUAL(vm_word(&vm, 1), DETACHED);
+	/* the last ones */
+	EQUAL(vm_drain(&vm, 0), 16);
+	vm_detach(&vm, 2);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 16);
+	vm_detach(&vm, 0);
+	EQUAL(vm.overflows, 1);
+	EQUAL(vm.pool.overflows.counter, 16);
+	EQUAL(vm.pool.avail[0] | vm.pool.room[0], 0);
+	EQUAL(parked_now(), 0);
+	vm_exit(&vm);
+}
+
+void test_detach_parked(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	/* parked, with entries in its reserve; the other has room */
+	fill_all();
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	EQUAL(vm.pool.nr_reserve.counter, 1);
+	EQUAL(vm_drain(&vm, 1), 12);
+	EQUAL(parked_now(), 1);
+	EQUAL(vm_harvest(&vm, 0, 4, NULL, NULL), 4);
+	vm_detach(&vm, 0);
+	EQUAL(vm_word(&vm, 0), DETACHED);
+	EQUAL(vm.ring[0].drains, 1);
+	EQUAL(parked_now(), 0);
+	EQUAL(vm.pool.nr_reserve.counter, 0);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 9);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	/* no room for all of them */
+	vm_attach(&vm, 0);
+	fill_all();
+	EQUAL(vm_mark(&vm, 0, 0, 0, 2, 0), 2);
+	EQUAL(vm_word(&vm, 0), PARKED | RESERVE);
+	EQUAL(vm.pool.nr_reserve.counter, 1);
+	vm_detach(&vm, 0);
+	EQUAL(vm.overflows, 1);
+	EQUAL(vm.pool.overflows.counter, 14 - 4);
+	EQUAL(vm.pool.nr_reserve.counter, 1);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 16);
+	EQUAL(parked_now(), 1);
+	vm_exit(&vm);
+}
+
+/* What nobody asks for any more takes no room, and is not lost. */
+void test_detach_unwanted(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, "last-used", 0);
+	vm.user[0].last = &vm.ring[0];
+	vm_mark(&vm, 0, 3, 0, 4, 0);
+	vm_mark(&vm, 0, 5, 0, 2, 0);
+	vm.unwanted = 3;
+	kvm_dirty_pool_detach(&vm.pool, &vm.ring[0]);
+	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 2);
+	EQUAL(vm.ring[1].gfns[0].slot, 5);
+	EQUAL(vm.pool.overflow.counter, 0);
+	vm_exit(&vm);
+}
+
+void test_attach(void)
+{
+	static const u32 starts[] = { 0, -1u, -5u, -16u, -21u, 3 };
+	u32 s, n, i;
+
+	for (s = 0; s < ARRAY_SIZE(starts); s++) {
+		for (n = 0; n < 16; n++) {
+			u32 was;
+
+			vm_init(&vm, 1, 1, 16, 4, policies[n % 4], starts[s]);
+			vm_mark(&vm, 0, 0, 0, n, 0);
+			vm_harvest(&vm, 0, n / 2, NULL, NULL);
+			was = vm.ring[0].dirty_index;
+			vm_detach(&vm, 0);
+			EQUAL(vm.pool.overflows.counter, n - n / 2);
+			for (i = 0; i < 16; i++)
+				EQUAL(vm.ring[0].gfns[i].flags, 0);
+			vm_attach(&vm, 0);
+			EQUAL(vm_word(&vm, 0), FREE);
+			EQUAL(vm.ring[0].dirty_index % 16, 0);
+			EQUAL(vm.ring[0].reset_index, vm.ring[0].dirty_index);
+			CHECK(vm.ring[0].dirty_index - was >= 1 &&
+			      vm.ring[0].dirty_index - was <= 16);
+			EQUAL(vm.pool.avail[0], 1);
+			EQUAL(vm.pool.room[0], 1);
+			/* from the first entry on, to the soft limit */
+			expect_next = 100;
+			EQUAL(vm_mark(&vm, 0, 5, 100, 12, 0), 12);
+			EQUAL(vm.ring[0].gfns[0].offset, 100);
+			EQUAL(vm_word(&vm, 0), PARKED);
+			EQUAL(vm_harvest(&vm, 0, ~0u, in_order, NULL), 12);
+			EQUAL(vm_reset(&vm, 0), 12);
+			/* attached already */
+			was = vm.ring[0].dirty_index;
+			kvm_dirty_pool_attach(&vm.pool, &vm.ring[0]);
+			EQUAL(vm.ring[0].dirty_index, was);
+			EQUAL(vm_word(&vm, 0), FREE);
+			vm_exit(&vm);
+		}
+	}
+}
+
+void test_not_added(void)
+{
+	static struct kvm_dirty_gfn gfns[16];
+	struct kvm_dirty_pool_ring *ring = &vm.ring[1];
+
+	vm_init(&vm, 1, 2, 16, 4, NULL, 0);
+	kvm_dirty_pool_ring_init(ring, gfns, 16, 4);
+	EQUAL(ring->index, NONE);
+	EQUAL(vm_word(&vm, 1), DETACHED);
+	kvm_dirty_pool_detach(&vm.pool, ring);
+	kvm_dirty_pool_attach(&vm.pool, ring);
+	EQUAL(vm_word(&vm, 1), DETACHED);
+	EQUAL(ring->dirty_index, 0);
+	EQUAL(vm.pool.avail[0], 1);
+	kvm_dirty_pool_add(&vm.pool, ring);
+	EQUAL(ring->index, 1);
+	EQUAL(vm_word(&vm, 1), FREE);
+	EQUAL(ring->dirty_index, 0);
+	EQUAL(ring->soft_end, 12);
+	EQUAL(vm.pool.avail[0], 3);
+	vm.pool.nr_rings = 1;
+	vm_exit(&vm);
+}
+
+/* What a policy is told: not of a ring that is detached. */
+void test_detach_policy(void)
+{
+	u32 a, b, i;
+
+	for (a = 0; a < 4; a++) {
+		for (b = 0; b < 4; b++) {
+			vm_init(&vm, 4, 4, 16, 4, policies[a], 0);
+			vm_detach(&vm, 2);
+			kvm_dirty_pool_set_policy(&vm.pool, policies[b]);
+			for (i = 0; i < 8; i++)
+				CHECK(touch(0) != 2);
+			for (i = 0; i < 4; i++)
+				EQUAL(vm.ring[i].retries, 0);
+			vm_attach(&vm, 2);
+			for (i = 0; i < 4; i++)
+				CHECK(claim(i) < 4);
+			EQUAL(vm.reserves, 0);
+			for (i = 0; i < 4; i++)
+				give(i);
+			vm_exit(&vm);
+		}
+	}
+}

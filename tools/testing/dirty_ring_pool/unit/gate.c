@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The gate: who used a reserve waits for a drain. */
+#include "unit.h"
+
+void test_gate(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	fill_all();
+	/* used no reserve: not stopped */
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
+	/* a FREE ring, but a reserve entry undrained */
+	EQUAL(vm_drain(&vm, 1), 12);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	/* the reserve drained in part */
+	EQUAL(vm_harvest(&vm, 0, 12, NULL, NULL), 12);
+	EQUAL(vm_reset(&vm, 0), 12);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm_drain(&vm, 0), 1);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	CHECK(!vm.user[0].reserve);
+	/* all reserves drained, but no ring FREE */
+	fill_all();
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	EQUAL(vm_drain(&vm, 0), 13);
+	vm.user[1].last = &vm.ring[0];
+	vm_mark(&vm, 1, 0, 0, 12, 0);
+	EQUAL(vm.pool.nr_reserve.counter, 0);
+	CHECK(kvm_dirty_pool_exhausted(&vm.pool));
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm_drain(&vm, 1), 12);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	vm_exit(&vm);
+}
+
+/* A userspace that only ever drains one ring lets nobody eat all reserves. */
+void test_gate_one_ring_drained(void)
+{
+	u32 round, u, entered = 0;
+
+	vm_init(&vm, 4, 4, 16, 4, NULL, 0);
+	for (round = 0; round < 200; round++) {
+		for (u = 0; u < 4; u++) {
+			if (kvm_dirty_pool_gate(&vm.pool, &vm.user[u]))
+				continue;
+			entered++;
+			/* a stay: until a reserve is used, then rsvd at most */
+			while (!vm.user[u].reserve)
+				vm_mark(&vm, u, 0, 0, 1, 0);
+			vm_mark(&vm, u, 0, 0, 3, 0);
+		}
+		vm_drain(&vm, 0);
+	}
+	EQUAL(vm.overflows, 0);
+	EQUAL(vm.pool.overflow.counter, 0);
+	CHECK(entered >= 4);
+	/* they go on when all is drained */
+	for (u = 0; u < 4; u++)
+		vm_drain(&vm, u);
+	for (u = 0; u < 4; u++)
+		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[u]));
+	vm_exit(&vm);
+}
+
+void test_gate_spare(void)
+{
+	u32 p, i;
+
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		unsigned long parks;
+
+		vm_init(&vm, 2, 2, 16, 4, policies[p], 0);
+		fill_all();
+		/* two have to wait, and are counted once each */
+		vm_mark(&vm, 0, 0, 0, 1, 0);
+		vm_mark(&vm, 1, 0, 0, 1, 0);
+		for (i = 0; i < 3; i++) {
+			CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+			EQUAL(vm.pool.nr_gated.counter, 1);
+		}
+		CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
+		EQUAL(vm.pool.nr_gated.counter, 2);
+		/* who used no reserve is none of them */
+		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[2]));
+		EQUAL(vm.pool.nr_gated.counter, 2);
+		/* a ring is claimed: no reason to wait */
+		EQUAL(vm_drain(&vm, 0) + vm_drain(&vm, 1), 26);
+		parks = vm.parks;
+		/* the last entry of each is left */
+		EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 22);
+		EQUAL(vm_mark(&vm, -1, 0, 0, 1, KVM_DIRTY_POOL_NORESERVE), 0);
+		EQUAL(vm.parks, parks);
+		EQUAL(vm_word(&vm, 0), FREE);
+		EQUAL(vm_word(&vm, 1), FREE);
+		/* counted from what is reset */
+		EQUAL(vm_harvest(&vm, 0, 5, NULL, NULL), 5);
+		EQUAL(vm_reset(&vm, 0), 5);
+		EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 5);
+		EQUAL(vm.parks, parks);
+		/* one passes, and the other still waits */
+		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+		EQUAL(vm.pool.nr_gated.counter, 1);
+		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+		EQUAL(vm.pool.nr_gated.counter, 1);
+		EQUAL(vm_mark(&vm, -1, 0, 0, 1, KVM_DIRTY_POOL_NORESERVE), 0);
+		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
+		EQUAL(vm.pool.nr_gated.counter, 0);
+		/* nobody does: to the last entry */
+		EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 2);
+		EQUAL(vm.parks, parks + 2);
+		EQUAL(vm.pool.overflow.counter, 0);
+		vm_exit(&vm);
+	}
+	/* a vCPU's own marks take the last entry */
+	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
+	atomic_set(&vm.pool.nr_gated, 1);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 12, 0), 12);
+	EQUAL(vm.parks, 1);
+	EQUAL(vm.reserves, 0);
+	vm_exit(&vm);
+}
+
+/* Whoever will not come back to look need not have room left for it. */
+void test_ungate(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	fill_all();
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	kvm_dirty_pool_ungate(&vm.pool, &vm.user[0]);
+	EQUAL(vm.pool.nr_gated.counter, 0);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm.pool.nr_gated.counter, 1);
+	kvm_dirty_pool_ungate(&vm.pool, &vm.user[1]);
+	EQUAL(vm.pool.nr_gated.counter, 1);
+	kvm_dirty_pool_ungate(&vm.pool, &vm.user[0]);
+	kvm_dirty_pool_ungate(&vm.pool, &vm.user[0]);
+	EQUAL(vm.pool.nr_gated.counter, 0);
+	/* it does come back */
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm.pool.nr_gated.counter, 1);
+	vm_drain(&vm, 0);
+	vm_drain(&vm, 1);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm.pool.nr_gated.counter, 0);
+	vm_exit(&vm);
+}
+
+/* With no ring there is none to wait for. */
+void test_gate_no_ring(void)
+{
+	u32 i;
+
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	fill_all();
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	for (i = 0; i < 2; i++) {
+		vm.unwanted = 0;
+		kvm_dirty_pool_detach(&vm.pool, &vm.ring[i]);
+	}
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+	CHECK(vm.pool.overflow.counter);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	kvm_dirty_pool_attach(&vm.pool, &vm.ring[1]);
+	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
+	vm_exit(&vm);
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+/* In which order policies offer rings, and switches between policies. */
+#include "unit.h"
+
+void test_last_used(void)
+{
+	vm_init(&vm, 4, 4, 64, 4, "last-used", 0);
+	EQUAL(touch(0), 0);
+	EQUAL(touch(0), 0);
+	EQUAL(claim(0), 0);
+	EQUAL(claim(1), 1);
+	EQUAL(claim(2), 2);
+	give(0);
+	give(1);
+	give(2);
+	/* each keeps its own, and another's is the next one */
+	EQUAL(touch(2), 2);
+	EQUAL(touch(1), 1);
+	EQUAL(touch(0), 0);
+	EQUAL(claim(3), 0);
+	EQUAL(claim(0), 1);
+	EQUAL(vm.ring[0].retries, 0);
+	EQUAL(vm.ring[1].retries, 2);
+	give(3);
+	EQUAL(touch(0) /* held by itself */, 2);
+	EQUAL(vm.ring[0].moves, 1);
+	vm_exit(&vm);
+}
+
+void test_round_robin(void)
+{
+	u32 i;
+
+	vm_init(&vm, 3, 4, 64, 4, "round-robin", 0);
+	for (i = 0; i < 9; i++)
+		EQUAL(touch(i % 2), i % 3);
+	EQUAL(claim(0), 0);
+	EQUAL(touch(1), 1);
+	EQUAL(touch(1), 2);
+	EQUAL(touch(1), 1);
+	give(0);
+	vm_exit(&vm);
+}
+
+void test_lru(void)
+{
+	u32 i;
+
+	vm_init(&vm, 4, 4, 64, 4, "lru", 0);
+	for (i = 0; i < 8; i++)
+		EQUAL(touch(0), i % 4);
+	for (i = 0; i < 4; i++)
+		EQUAL(claim(i), i);
+	/* the order of return is the order of claim */
+	give(2);
+	give(0);
+	give(3);
+	give(1);
+	EQUAL(claim(0), 2);
+	EQUAL(claim(1), 0);
+	EQUAL(claim(2), 3);
+	give(1);
+	EQUAL(claim(1), 1);
+	EQUAL(claim(3), 0);
+	give(0);
+	give(1);
+	give(2);
+	give(3);
+	/* a drained ring counts as returned when it was drained */
+	EQUAL(claim(0), 2);
+	while (claims[0].room)
+		kvm_dirty_pool_push(&claims[0], 0, 0);
+	give(0);
+	EQUAL(vm_word(&vm, 2), PARKED);
+	EQUAL(touch(0), 1);
+	EQUAL(vm_drain(&vm, 2), 60);
+	EQUAL(touch(0), 3);
+	EQUAL(touch(0), 0);
+	EQUAL(touch(0), 1);
+	EQUAL(touch(0), 2);
+	vm_exit(&vm);
+}
+
+void test_mru(void)
+{
+	u32 i;
+
+	vm_init(&vm, 4, 4, 64, 4, "mru", 0);
+	for (i = 0; i < 8; i++)
+		EQUAL(touch(i % 3), 3);
+	EQUAL(claim(0), 3);
+	EQUAL(claim(1), 2);
+	EQUAL(claim(2), 1);
+	EQUAL(claim(3), 0);
+	give(2);
+	give(0);
+	give(3);
+	give(1);
+	EQUAL(claim(0), 2);
+	EQUAL(claim(1), 0);
+	EQUAL(claim(2), 3);
+	EQUAL(claim(3), 1);
+	for (i = 0; i < 4; i++)
+		give(i);
+	EQUAL(touch(1), 1);
+	vm_exit(&vm);
+}
+
+void test_policy_long(void)
+{
+	u32 p, i;
+
+	/* laps of the queue, of the tags and of the cursor */
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		u32 used[VM_MAX_RINGS] = {};
+
+		vm_init(&vm, 5, 64, 64, 4, policies[p], 0);
+		for (i = 0; i < 2000; i++) {
+			u32 ring = touch(i % 5);
+
+			CHECK(ring < 5);
+			used[ring % VM_MAX_RINGS]++;
+			if (i % 7 == 0)
+				vm_drain(&vm, i / 7 % 5);
+		}
+		if (!strcmp(policies[p], "lru") ||
+		    !strcmp(policies[p], "round-robin"))
+			for (i = 0; i < 5; i++)
+				EQUAL(used[i], 400);
+		EQUAL(vm.overflows, 0);
+		EQUAL(vm.reserves, 0);
+		vm_exit(&vm);
+	}
+}
+
+void test_next(void)
+{
+	u32 i;
+
+	vm_init(&vm, 64, 64, 16, 4, NULL, 0);
+	for (i = 0; i < 64; i++)
+		EQUAL(kvm_dirty_pool_next(&vm.pool, i), i);
+	EQUAL(kvm_dirty_pool_next(&vm.pool, 64), 0);
+	EQUAL(kvm_dirty_pool_next(&vm.pool, NONE), 0);
+	/* parked ones are skipped, around the end as well */
+	vm.user[0].last = &vm.ring[63];
+	vm_mark(&vm, 0, 0, 0, 12, 0);
+	EQUAL(vm_word(&vm, 63), PARKED);
+	EQUAL(kvm_dirty_pool_next(&vm.pool, 63), 0);
+	fill_all();
+	EQUAL(kvm_dirty_pool_next(&vm.pool, 5), NONE);
+	EQUAL(vm_drain(&vm, 3), 12);
+	EQUAL(kvm_dirty_pool_next(&vm.pool, 5), 3);
+	EQUAL(kvm_dirty_pool_next(&vm.pool, 3), 3);
+	vm_exit(&vm);
+}
+
+/* More than 64 rings: more than one word of the bitmap. */
+void test_many_rings(void)
+{
+	static struct kvm_dirty_pool_ring extra[70];
+	static struct kvm_dirty_gfn gfns[70][4];
+	u32 p, i;
+
+	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		vm_init(&vm, 0, 134, 4, 1, policies[p], 0);
+		for (i = 0; i < 64; i++)
+			vm_add_ring(&vm);
+		for (i = 0; i < 70; i++) {
+			memset(gfns[i], 0, sizeof(gfns[i]));
+			kvm_dirty_pool_ring_init(&extra[i], gfns[i], 4, 1);
+			kvm_dirty_pool_add(&vm.pool, &extra[i]);
+		}
+		EQUAL(kvm_dirty_pool_next(&vm.pool, 130), 130);
+		EQUAL(kvm_dirty_pool_next(&vm.pool, 134), 0);
+		EQUAL(vm_mark(&vm, 0, 0, 0, 134 * 3, 0), 134 * 3);
+		EQUAL(vm.parks, 134);
+		EQUAL(vm.reserves, 0);
+		CHECK(kvm_dirty_pool_exhausted(&vm.pool));
+		EQUAL(kvm_dirty_pool_next(&vm.pool, 70), NONE);
+		EQUAL(vm_drain(&vm, 7), 3);
+		EQUAL(kvm_dirty_pool_next(&vm.pool, 70), 7);
+		/* the gfns of the rest are not from kzalloc() */
+		vm.pool.nr_rings = 64;
+		vm_exit(&vm);
+	}
+}
+
+void test_switch(void)
+{
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+	bool seen[4] = {};
+	u32 a, b, i;
+
+	vm_init(&vm, 4, 4, 16, 4, NULL, 0);
+	kvm_dirty_pool_get_policy(&vm.pool, name);
+	CHECK(!strcmp(name, "last-used"));
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "no such"), -ENOENT);
+	kvm_dirty_pool_get_policy(&vm.pool, name);
+	CHECK(!strcmp(name, "last-used"));
+	vm_exit(&vm);
+
+	for (a = 0; a < 4; a++) {
+		for (b = 0; b < 4; b++) {
+			vm_init(&vm, 4, 4, 16, 4, policies[a], 0);
+			/* one claimed over the switch, one parked */
+			EQUAL(vm_mark(&vm, 3, 0, 0, 12, 0), 12);
+			CHECK(claim(0) < 4);
+			EQUAL(kvm_dirty_pool_set_policy(&vm.pool, policies[b]), 0);
+			kvm_dirty_pool_get_policy(&vm.pool, name);
+			CHECK(!strcmp(name, policies[b]));
+			give(0);
+			memset(seen, 0, sizeof(seen));
+			for (i = 0; i < 3; i++) {
+				u32 ring = claim(i);
+
+				CHECK(ring < 4 && !seen[ring % 4] &&
+				      vm_word(&vm, ring % 4) == CLAIMED);
+				seen[ring % 4] = true;
+			}
+			EQUAL(vm.reserves, 0);
+			for (i = 0; i < 3; i++)
+				give(i);
+			vm_exit(&vm);
+		}
+	}
+}

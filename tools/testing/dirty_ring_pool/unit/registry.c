@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The registry of policies, and policies that tests add to it. */
+#include <errno.h>
+#include <linux/module.h>
+#include "unit.h"
+
+void test_switch_nomem(void)
+{
+	unsigned long n;
+	int ret;
+
+	for (n = 1; n < 8; n++) {
+		vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+		shim_alloc_fail = n;
+		ret = kvm_dirty_pool_set_policy(&vm.pool, n & 4 ? "mru" : "lru");
+		if (shim_alloc_fail)
+			EQUAL(ret, 0);
+		else
+			EQUAL(ret, -ENOMEM);
+		shim_alloc_fail = n;
+		ret = kvm_dirty_pool_set_policy(&vm.pool, n & 4 ? "lru" : "mru");
+		if (shim_alloc_fail)
+			EQUAL(ret, 0);
+		else
+			EQUAL(ret, -ENOMEM);
+		shim_alloc_fail = 0;
+		CHECK(touch(0) < 2);
+		vm_exit(&vm);
+	}
+	shim_alloc_fail = 1;
+	EQUAL(kvm_dirty_pool_policy_set_default("round-robin"), 0);
+	shim_alloc_fail = 0;
+	for (n = 1; n < 5; n++) {
+		struct kvm_dirty_pool pool = {};
+		static const struct kvm_dirty_pool_ops ops;
+
+		shim_alloc_fail = n;
+		EQUAL(kvm_dirty_pool_init(&pool, &ops, 4), -ENOMEM);
+	}
+	shim_alloc_fail = 0;
+	EQUAL(kvm_dirty_pool_policy_set_default("last-used"), 0);
+}
+
+static u32 lazy_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
+{
+	return NONE;
+}
+
+static u32 mad_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
+{
+	static u32 n;
+
+	n++;
+	return (n * 2654435761u) >> (n % 32);
+}
+
+void test_registry(void)
+{
+	struct module mod = {};
+	struct kvm_dirty_pool_policy p = { .name = "lazy", .owner = &mod };
+	struct kvm_dirty_pool_policy q = { .name = "lru", .pick = lazy_pick };
+	const struct kvm_dirty_pool_policy *got;
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+
+	EQUAL(kvm_dirty_pool_policy_register(&p), -EINVAL);
+	p.pick = lazy_pick;
+	memset(p.name, 'x', sizeof(p.name));
+	EQUAL(kvm_dirty_pool_policy_register(&p), -EINVAL);
+	memset(p.name, 0, sizeof(p.name));
+	EQUAL(kvm_dirty_pool_policy_register(&p), -EINVAL);
+	EQUAL(kvm_dirty_pool_policy_register(&q), -EEXIST);
+	memcpy(p.name, "lazy", 5);
+	EQUAL(kvm_dirty_pool_policy_register(&p), 0);
+	memcpy(q.name, "lazy", 5);
+	EQUAL(kvm_dirty_pool_policy_register(&q), -EEXIST);
+	CHECK(!kvm_dirty_pool_policy_get("laz"));
+	got = kvm_dirty_pool_policy_get("lazy");
+	CHECK(got == &p);
+	EQUAL(mod.refs, 1);
+	kvm_dirty_pool_policy_put(got);
+	EQUAL(mod.refs, 0);
+	/* a pool keeps the module */
+	vm_init(&vm, 2, 2, 16, 4, "lazy", 0);
+	EQUAL(mod.refs, 1);
+	EQUAL(touch(0), 0);
+	EQUAL(touch(1), 1);
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "mru"), 0);
+	EQUAL(mod.refs, 0);
+	mod.going = true;
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "lazy"), -ENOENT);
+	mod.going = false;
+	vm_exit(&vm);
+	/* the default keeps it, too */
+	EQUAL(kvm_dirty_pool_policy_set_default("no such"), -ENOENT);
+	EQUAL(kvm_dirty_pool_policy_set_default("lazy"), 0);
+	EQUAL(mod.refs, 1);
+	kvm_dirty_pool_policy_get_default(name);
+	CHECK(!strcmp(name, "lazy"));
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	EQUAL(mod.refs, 2);
+	vm_exit(&vm);
+	EQUAL(kvm_dirty_pool_policy_set_default("last-used"), 0);
+	EQUAL(mod.refs, 0);
+	kvm_dirty_pool_policy_unregister(&p);
+	CHECK(!kvm_dirty_pool_policy_get("lazy"));
+}
+
+static u32 nr_put;
+
+static void count_put(void *data, u32 ring)
+{
+	nr_put++;
+}
+
+/* A policy may want both the last ring tried and all returns. */
+void test_sticky_put(void)
+{
+	struct kvm_dirty_pool_policy p = {
+		.name = "both", .pick = lazy_pick, .put = count_put,
+		.flags = KVM_DIRTY_POOL_POLICY_STICKY,
+	};
+
+	EQUAL(kvm_dirty_pool_policy_register(&p), 0);
+	vm_init(&vm, 1, 1, 16, 4, "both", 0);
+	nr_put = 0;
+	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+	EQUAL(vm_mark(&vm, 0, 0, 1, 1, 0), 1);
+	EQUAL(nr_put, 2);
+	EQUAL(vm_mark(&vm, 0, 0, 2, 10, 0), 10);
+	EQUAL(nr_put, 2);
+	EQUAL(vm.quiesces, 0);
+	EQUAL(vm_drain(&vm, 0), 12);
+	EQUAL(vm.quiesces, 1);
+	EQUAL(nr_put, 3);
+	vm_exit(&vm);
+	kvm_dirty_pool_policy_unregister(&p);
+}
+
+/* A policy that offers nonsense is slow, and no more. */
+void test_mad_policy(void)
+{
+	struct kvm_dirty_pool_policy mad = { .name = "mad", .pick = mad_pick };
+	u32 i;
+
+	EQUAL(kvm_dirty_pool_policy_register(&mad), 0);
+	vm_init(&vm, 3, 3, 16, 4, "mad", 0);
+	for (i = 0; i < 3; i++) {
+		CHECK(claim(i) < 3);
+		CHECK(claims[i].word == CLAIMED);
+	}
+	for (i = 0; i < 3; i++)
+		give(i);
+	EQUAL(vm_mark(&vm, 0, 0, 0, 48, 0), 48);
+	EQUAL(vm.overflows, 0);
+	vm_exit(&vm);
+	kvm_dirty_pool_policy_unregister(&mad);
+}
