@@ -21,9 +21,7 @@ cd "$out" || exit 1
 for file in dirty_ring_pool dirty_ring_policy; do
 	test=$((test + 1))
 	# Two programs: a line is reached if it was in one of them
-	for program in unit stress; do
-		gcov --stdout "$program-gcov-$file.gcno" 2> /dev/null
-	done | awk -F: -v name="$file.c" '
+	gcov --stdout unit-gcov-*.gcno stress-gcov-*.gcno 2> /dev/null | awk -F: -v name="$file.c" '
 		/^ *-: *0:Source:/ { on = index($0, name) }
 		{ code = substr($0, length($1) + length($2) + 3) }
 		on && code ~ /^[a-z_][^;]*\(/ {

@@ -1,5 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "harness.h"
+#include "policies.h"
+
+const char *policies[16];
+u32 nr_policies;
+
+static void add_policy(const char *name)
+{
+	const struct kvm_dirty_pool_policy *policy;
+
+	policy = kvm_dirty_pool_policy_get(name);
+	if (!policy || nr_policies == ARRAY_SIZE(policies)) {
+		printf("not ok 1 policy %s %s\n1..1\n", name, policy ?
+		       "is one too many" :
+		       "is neither built in nor in samples/kvm");
+		exit(1);
+	}
+	kvm_dirty_pool_policy_put(policy);
+	policies[nr_policies++] = name;
+}
+
+void policies_init(void)
+{
+	const char *asked = getenv("POLICIES");
+	char *name;
+	u32 i;
+
+	if (asked && *asked) {
+		for (name = strtok(strdup(asked), " "); name;
+		     name = strtok(NULL, " "))
+			add_policy(name);
+		return;
+	}
+	for (i = 0; i < ARRAY_SIZE(builtin_policies); i++)
+		add_policy(builtin_policies[i]);
+}
 
 static void vm_notify(struct kvm_dirty_pool *pool,
 		      struct kvm_dirty_pool_user *user,

@@ -13,6 +13,14 @@
 
 #define VM_MAX_RINGS	64
 
+/*
+ * The policies to test: the built-in ones, or those that the environment
+ * variable POLICIES names.
+ */
+extern const char *policies[16];
+extern u32 nr_policies;
+void policies_init(void);
+
 struct vm {
 	struct kvm_dirty_pool pool;
 	struct kvm_dirty_pool_ring ring[VM_MAX_RINGS];

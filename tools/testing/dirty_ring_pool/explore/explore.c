@@ -13,10 +13,6 @@
 #define SLOTS	8
 #define MARKS	256
 
-static const char *const policies[] = {
-	"last-used", "round-robin", "lru", "mru",
-};
-
 static struct vm vm;
 static bool vm_up;
 static const char *policy;
@@ -904,7 +900,8 @@ static void body_big(u32 me)
 		finished[me] = true;
 	} else if (me == 4) {
 		for (i = 0; i < 3; i++) {
-			kvm_dirty_pool_set_policy(&vm.pool, policies[i]);
+			kvm_dirty_pool_set_policy(&vm.pool,
+						  policies[i % nr_policies]);
 			reset_ring(i % 3);
 		}
 		kvm_dirty_pool_set_policy(&vm.pool, policy);
@@ -1059,7 +1056,7 @@ static int stop_sweep(void)
 	static const struct sched_case c = { "stop", 3, body_stop };
 	u32 p, step, s, total = 0, test = 0, bad = 0;
 
-	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+	for (p = 0; p < nr_policies; p++) {
 		policy = policies[p];
 		for (victim_kind = 0; victim_kind < 4; victim_kind++) {
 			bool ok = true, stopped = true;
@@ -1091,13 +1088,14 @@ int main(int argc, char **argv)
 	u32 pct = getenv("PCT") ? (u32)atoi(getenv("PCT")) : 10000;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	policies_init();
 	if (only && !strcmp(only, "stop"))
 		return stop_sweep();
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		if (only && strcmp(only, cases[i].c.name))
 			continue;
-		for (p = 0; p < ARRAY_SIZE(policies); p++) {
+		for (p = 0; p < nr_policies; p++) {
 			struct sched_stats stats = {};
 			char how[64];
 			bool ok;

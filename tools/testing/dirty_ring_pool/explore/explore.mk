@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Each order of a few threads' accesses to memory.  check-stop: one of them stops
 # for ever, at each of its steps in turn
-$(eval $(call program,explore,sched,explore/explore.c explore/sched.c))
+$(eval $(call program,explore,sched,explore/explore.c explore/sched.c $(POLICY)))
 
 # Random schedules of the case that is too large to go through
 PCT	?= 3000

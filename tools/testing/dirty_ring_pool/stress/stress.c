@@ -26,10 +26,6 @@
 #define MARKS		131072	/* of each user, at most */
 #define IRQ		MAX_USERS	/* + user: slots of marks by signals */
 
-static const char *const policies[] = {
-	"last-used", "round-robin", "lru", "mru",
-};
-
 static const struct {
 	u32 vcpus, vms, drainers;
 	u32 size, rsvd;
@@ -245,7 +241,7 @@ static void *switcher(void *arg)
 	shim_thread_begin();
 	wait_for_go();
 	while (__atomic_load_n(&producers, __ATOMIC_ACQUIRE)) {
-		u32 next_policy = random_of(&state, ARRAY_SIZE(policies));
+		u32 next_policy = random_of(&state, nr_policies);
 
 		kvm_dirty_pool_set_policy(&vm.pool, policies[next_policy]);
 		usleep(random_of(&state, 2000));
@@ -285,7 +281,7 @@ static void one_run(u32 milliseconds)
 	producers = n_threads;
 	start = -40u + random_of(&seed, 80);
 	vm_init(&vm, 0, runs[run].vcpus, runs[run].size, runs[run].rsvd,
-		policies[run % 4], start);
+		policies[run % nr_policies], start);
 	vm.on_protect = on_protect;
 
 	for (i = 0; i < runs[run].vcpus; i++)
@@ -386,6 +382,7 @@ int main(int argc, char **argv)
 	if (!seen || !protected)
 		return 1;
 	shim_thread_begin();
+	policies_init();
 	for (run = 0; run < ARRAY_SIZE(runs); run++) {
 		errors = 0;
 		one_run(milliseconds);

@@ -69,7 +69,7 @@ void test_gate_spare(void)
 {
 	u32 p, i;
 
-	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+	for (p = 0; p < nr_policies; p++) {
 		unsigned long parks;
 
 		vm_init(&vm, 2, 2, 16, 4, policies[p], 0);

@@ -111,7 +111,7 @@ void test_policy_long(void)
 	u32 p, i;
 
 	/* laps of the queue, of the tags and of the cursor */
-	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+	for (p = 0; p < nr_policies; p++) {
 		u32 used[VM_MAX_RINGS] = {};
 
 		vm_init(&vm, 5, 64, 64, 4, policies[p], 0);
@@ -162,7 +162,7 @@ void test_many_rings(void)
 	static struct kvm_dirty_gfn gfns[70][4];
 	u32 p, i;
 
-	for (p = 0; p < ARRAY_SIZE(policies); p++) {
+	for (p = 0; p < nr_policies; p++) {
 		vm_init(&vm, 0, 134, 4, 1, policies[p], 0);
 		for (i = 0; i < 64; i++)
 			vm_add_ring(&vm);
@@ -200,8 +200,8 @@ void test_switch(void)
 	CHECK(!strcmp(name, "last-used"));
 	vm_exit(&vm);
 
-	for (a = 0; a < 4; a++) {
-		for (b = 0; b < 4; b++) {
+	for (a = 0; a < nr_policies; a++) {
+		for (b = 0; b < nr_policies; b++) {
 			vm_init(&vm, 4, 4, 16, 4, policies[a], 0);
 			/* one claimed over the switch, one parked */
 			EQUAL(vm_mark(&vm, 3, 0, 0, 12, 0), 12);

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The registry of policies, and policies that tests add to it. */
+/*
+ * The registry of policies, and policies that tests add to it.  It keeps its list
+ * of built-in ones to itself, hence it is included and not linked.
+ */
+#include <virt/kvm/dirty_ring_policy.c>
+
 #include <errno.h>
 #include <linux/module.h>
+#include "policies.h"
 #include "unit.h"
 
 void test_switch_nomem(void)
@@ -154,4 +160,22 @@ void test_mad_policy(void)
 	EQUAL(vm.overflows, 0);
 	vm_exit(&vm);
 	kvm_dirty_pool_policy_unregister(&mad);
+}
+
+/* Either way: one that is only built in is not tested. */
+void test_builtin(void)
+{
+	u32 i, k;
+
+	for (i = 0; i < ARRAY_SIZE(policy_builtin); i++) {
+		for (k = 0; k < ARRAY_SIZE(builtin_policies); k++)
+			if (!strcmp(builtin_policies[k], policy_builtin[i]->name))
+				break;
+		if (k == ARRAY_SIZE(builtin_policies)) {
+			printf("# %s is built in, and not in policies.h\n",
+			       policy_builtin[i]->name);
+			failed = true;
+		}
+	}
+	EQUAL(ARRAY_SIZE(builtin_policies), ARRAY_SIZE(policy_builtin));
 }

@@ -258,7 +258,7 @@ void test_reset_hostile(void)
 
 	/* anything at any time: indices stay sane, rings come back */
 	for (round = 0; round < 2000; round++) {
-		vm_init(&vm, 2, 2, 8, 2, policies[round % 4], -3);
+		vm_init(&vm, 2, 2, 8, 2, policies[round % nr_policies], -3);
 		for (i = 0; i < 30; i++) {
 			u32 r = (seed = seed * 1103515245 + 12345) >> 16;
 			u32 ring = r & 1;

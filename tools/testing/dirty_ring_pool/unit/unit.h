@@ -12,7 +12,6 @@
 #define DETACHED	KVM_DIRTY_POOL_DETACHED
 #define NONE		KVM_DIRTY_POOL_NONE
 
-extern const char *const policies[4];
 extern struct vm vm;
 extern struct kvm_dirty_pool_claim claims[VM_MAX_RINGS];
 extern bool failed;
@@ -96,6 +95,7 @@ void test_switch_nomem(void);
 void test_registry(void);
 void test_sticky_put(void);
 void test_mad_policy(void);
+void test_builtin(void);
 
 /* reset.c */
 void test_reset_runs(void);
