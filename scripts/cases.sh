@@ -7,22 +7,29 @@
 # policy under which every VM with a dirty ring gets a pool ("-": as upstream);
 # command.
 
+# The policies that the cases are made for
+read -ra policies <<< "${POLICIES:-${BUILTIN_POLICIES[*]}}"
+policy_samples "${policies[@]}" > /dev/null
+
 # case_job LIST: print the job that runs them
 case_job() {
 	printf "TROUBLE='%s'\nBOCHS_LOG='%s'\n" "$KERNEL_TROUBLE" "$BOCHS_LOG"
 	cat << 'END'
 param=/sys/module/kvm/parameters
-module=$(ls /lib/modules/*random*.ko 2> /dev/null | head -1)
+default=$(cat $param/dirty_ring_policy 2> /dev/null)
 
 # The policy module comes and goes, and serves a whole run of the test
 policy_module() {
-	[ -n "$module" ] || { echo "no policy module was built"; return 1; }
-	# A test that failed leaves it loaded
-	rmmod "$(basename "$module" .ko)" 2> /dev/null
-	insmod "$module" || return 1
+	local name=dirty_ring_policy_random
+	local module=/lib/modules/$name.ko
+
+	[ -f $module ] || { echo "no policy module was built"; return 1; }
+	# It is one of policies[], or a test that failed has left it loaded
+	rmmod $name 2> /dev/null
+	insmod $module || return 1
 	dirty_pool_test -p random -x race_ || return 1
-	rmmod "$(basename "$module" .ko)" || return 1
-	insmod "$module" && rmmod "$(basename "$module" .ko)"
+	rmmod $name || return 1
+	insmod $module && rmmod $name
 }
 
 # module_is MODULE NAME=VALUE...: what the module was loaded with, or found
@@ -41,7 +48,7 @@ module_is() {
 # kvm_load [NAME=VALUE...]: unload KVM where it is loaded, load it with these
 # parameters
 kvm_load() {
-	for m in kvm_amd kvm_intel kvm; do
+	for m in $(cd /sys/module && ls -d dirty_ring_policy_* 2> /dev/null) kvm_amd kvm_intel kvm; do
 		[ ! -e /sys/module/$m/initstate ] || rmmod $m || return 1
 	done
 	insmod /lib/modules/kvm.ko "$@" || return 1
@@ -70,10 +77,15 @@ if [ "$1" = case ]; then
 	"$@"
 	exit
 fi
+END
+	load_policies "${policies[@]}"
+	cat << 'END'
 
 pool() {
 	if [ "$1" = - ]; then
-		[ ! -e $param/dirty_ring_pool ] || echo 0 > $param/dirty_ring_pool
+		[ -n "$default" ] || return 0
+		# A default keeps its module loaded
+		echo 0 > $param/dirty_ring_pool && echo "$default" > $param/dirty_ring_policy
 	else
 		echo "$1" > $param/dirty_ring_policy && echo 1 > $param/dirty_ring_pool
 	fi

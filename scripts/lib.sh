@@ -165,6 +165,36 @@ cpu_others() {
 # list WORD...: with commas, whatever they came with
 list() { tr -s ' ,' '\n' <<< "$*" | sed '/^$/d' | paste -sd,; }
 
+# The policies that are built in: policy_builtin[] of virt/kvm/dirty_ring_policy.c
+BUILTIN_POLICIES=(round-robin lru last-used mru)
+
+# policy_samples MODE...: the sources in samples/kvm/ of policies that are not
+# built in.  A MODE is a policy, or one with a suffix as in "lru+nostop".
+policy_samples() {
+	local mode policy file
+
+	for mode; do
+		policy=${mode%%+*}
+		[[ " bitmap per-vcpu ${BUILTIN_POLICIES[*]} " != *" $policy "* ]] || continue
+		file=dirty_ring_policy_${policy//-/_}.c
+		[[ -f samples/kvm/$file ]] ||
+			die "there is no policy $policy" \
+			    "add samples/kvm/$file, or use one of: ${BUILTIN_POLICIES[*]}"
+		printf '%s\n' "$file"
+	done | sort -u
+}
+
+# load_policies MODE...: commands for a job in the VM that load the modules of
+# these policies
+load_policies() {
+	local files file
+
+	files=$(policy_samples "$@")
+	for file in $files; do
+		printf 'insmod /lib/modules/%s.ko || exit 1\n' "${file%.c}"
+	done
+}
+
 # Lines of a kernel log that no test run may leave behind
 KERNEL_TROUBLE='WARNING:|BUG:|Oops|Kernel panic|Call Trace|general protection fault'
 KERNEL_TROUBLE+='|unable to handle|possible circular locking|possible recursive locking'
