@@ -195,6 +195,11 @@ load_policies() {
 	done
 }
 
+# What a program in the VM exits with when the emulator has broken its guest, as in
+# the selftests' dirty_pool_util.h: it is run again, so many times at most
+EMULATOR_FAULT=77
+EMULATOR_REPEATS=5
+
 # Lines of a kernel log that no test run may leave behind
 KERNEL_TROUBLE='WARNING:|BUG:|Oops|Kernel panic|Call Trace|general protection fault'
 KERNEL_TROUBLE+='|unable to handle|possible circular locking|possible recursive locking'
