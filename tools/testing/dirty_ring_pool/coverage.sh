@@ -1,17 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# coverage.sh OUTPUT: what unit and stress tests reached of the pool's files.
-# Each line left has to be known here, by its function, and why it is not reached.
+# coverage.sh OUTPUT: which lines of the pool's files unit and stress tests reach.
+# Each line that they do not reach has to be listed here.
 set -u
 
 out=$1
 test=0
 bad=0
-# What only the order of threads decides, so that no unit test gets there: a
-# reserve that another claims, fills or resets between two looks at its ring, and
-# a ring that another holds when it is detached.  And a vCPU that is preempted
-# between its two looks at the gate: gate-preempted in explore/.
-# FUNCTION: LINE, as printed below.
+# Only the order of threads leads there, which a unit test does not control: another
+# thread claims, fills or resets a reserve between two looks at its ring, or holds
+# a ring that is to be detached; a vCPU is preempted between its two looks at the
+# gate (gate-preempted in explore/).  FUNCTION: LINE, as printed below.
 known='^pool_scan_reserve: *(ret = -EBUSY|continue|pool_settle\(pool, ring, word\));$'
 known+='|^pool_claim_reserve: *return (ret|-EAGAIN);$'
 known+='|^kvm_dirty_pool_gate: *(WRITE_ONCE\(user->reserve, true\)|goto shut);$'
@@ -20,8 +19,8 @@ known+='|^pool_take_any: *(for \(;;\) \{|cpu_relax\(\);)$'
 cd "$out" || exit 1
 for file in dirty_ring_pool dirty_ring_policy; do
 	test=$((test + 1))
-	# Two programs: a line is reached if it was in one of them
-	gcov --stdout unit-gcov-*.gcno stress-gcov-*.gcno 2> /dev/null | awk -F: -v name="$file.c" '
+	# A line counts if one of the two programs reached it
+	gcov --stdout unit-gcov-*.gcda stress-gcov-*.gcda 2> /dev/null | awk -F: -v name="$file.c" '
 		/^ *-: *0:Source:/ { on = index($0, name) }
 		{ code = substr($0, length($1) + length($2) + 3) }
 		on && code ~ /^[a-z_][^;]*\(/ {

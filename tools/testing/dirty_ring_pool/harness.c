@@ -156,7 +156,7 @@ void vm_detach(struct vm *vm, u32 ring)
 
 void vm_attach(struct vm *vm, u32 ring)
 {
-	/* Userspace begins with the first entry, wherever it was. */
+	/* Userspace starts over with the first entry. */
 	vm->fetch[ring] = (vm->ring[ring].dirty_index / vm->size + 1) * vm->size;
 	kvm_dirty_pool_attach(&vm->pool, &vm->ring[ring]);
 }
@@ -186,7 +186,7 @@ u32 vm_harvest(struct vm *vm, u32 ring, u32 max,
 			break;
 		if (seen)
 			seen(arg, ring, READ_ONCE(e->slot), READ_ONCE(e->offset));
-		/* Pairs with the acquire in pool_reset_ring(). */
+		/* Pairs with the acquire in pool_gfn_harvested(). */
 		smp_store_release(&e->flags, KVM_DIRTY_GFN_F_RESET);
 		vm->fetch[ring]++;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What surrounds the pool in the tests: a VM with rings and users, and a
- * userspace that harvests them.
+ * The surroundings of the pool in the tests: a VM with rings and users, and a
+ * userspace that harvests and resets.
  */
 #ifndef HARNESS_H
 #define HARNESS_H
@@ -25,16 +25,16 @@ struct vm {
 	struct kvm_dirty_pool pool;
 	struct kvm_dirty_pool_ring ring[VM_MAX_RINGS];
 	struct kvm_dirty_pool_user user[VM_MAX_RINGS];
-	u32 fetch[VM_MAX_RINGS];	/* userspace's place in the ring */
+	u32 fetch[VM_MAX_RINGS];	/* index of userspace's next entry */
 	u32 size;
 	u32 rsvd;
-	u32 start;			/* where indices begin */
-	/* What the pool told. */
+	u32 start;			/* first index of each ring */
+	/* Counts of what the pool called. */
 	unsigned long parks, reserves, losses, overflows;
 	unsigned long protected, flushes, protects, quiesces;
 	u32 last_park, park_word;
-	u32 unwanted;			/* a slot that is not logged */
-	/* For the test to look at what is protected. */
+	u32 unwanted;			/* slot that is not logged */
+	/* Hooks for the tests. */
 	void (*on_protect)(struct vm *vm, u32 slot, u64 offset);
 	void (*on_run)(struct vm *vm, const struct kvm_dirty_pool_run *run);
 	void (*on_flush)(struct vm *vm);
@@ -45,11 +45,11 @@ void vm_init(struct vm *vm, u32 rings, u32 max, u32 size, u32 rsvd,
 void vm_add_ring(struct vm *vm);
 void vm_exit(struct vm *vm);
 
-/* Its memory is unmapped, and mapped again. */
+/* Unmap and map the ring's memory. */
 void vm_detach(struct vm *vm, u32 ring);
 void vm_attach(struct vm *vm, u32 ring);
 
-/* One mark of user @id; -1 is the VM. */
+/* Mark pages for user @id, -1 is the VM. */
 static inline u64 vm_mark(struct vm *vm, int id, u32 slot, u64 offset, u64 nr,
 			  unsigned int flags)
 {
@@ -59,13 +59,13 @@ static inline u64 vm_mark(struct vm *vm, int id, u32 slot, u64 offset, u64 nr,
 	return kvm_dirty_pool_mark(&vm->pool, user, slot, offset, nr, flags);
 }
 
-/* What userspace does: take up to @max entries of a ring, in order. */
+/* As userspace: harvest up to @max entries of a ring, in order. */
 u32 vm_harvest(struct vm *vm, u32 ring, u32 max,
 	       void (*seen)(void *arg, u32 ring, u32 slot, u64 offset),
 	       void *arg);
 u32 vm_reset(struct vm *vm, u32 ring);
 
-/* Harvest and reset all of a ring. */
+/* Harvest and reset a whole ring. */
 static inline u32 vm_drain(struct vm *vm, u32 ring)
 {
 	vm_harvest(vm, ring, ~0u, NULL, NULL);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# mutants.sh OUTPUT [PATCH...]: break a copy of the pool, one patch of a mutants/
-# folder at a time.  Each has to be caught by the test that its first line names.
+# mutants.sh OUTPUT [PATCH...]: break a copy of the pool by one patch of a mutants/
+# folder at a time.  The test that its first line names has to catch it.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)

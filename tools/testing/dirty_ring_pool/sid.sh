@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Sourced by the parts that need a tool of Debian's unstable release.
+# Sourced by the parts that need a tool of Debian's unstable release
 
-# need_sid PART TOOL "what": get TOOL, or end PART with one TAP line that says
-# that "what" was not checked: skipped where that was asked for, else failed
+# need_sid PART TOOL "what": get TOOL.  Without it, end PART with one line of TAP
+# that says that "what" was not checked: skipped if DRP_NO_SID is set, else failed
 need_sid() {
 	local rc=0
 

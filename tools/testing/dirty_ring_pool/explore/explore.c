@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Systematic exploration: small cases under sched.c.
+ * Systematic exploration of small cases by the scheduler in sched.c.
  *
- *   explore			all, with each policy
- *   explore CASE POLICY SCHEDULE	a schedule that failed, again
- *   explore stop		the I4 sweep: a claimant stopped at each step
+ *   explore			all cases, with each policy
+ *   explore CASE POLICY SCHEDULE	repeat a schedule that failed
+ *   explore stop		stop a claimant forever, at each of its steps
  */
 #include <stdlib.h>
 #include "sched.h"
@@ -20,15 +20,15 @@ static u8 marked[SLOTS][MARKS], seen[SLOTS][MARKS], protected[SLOTS][MARKS];
 static u32 next[SLOTS];
 static u8 owner[VM_MAX_RINGS];
 static bool lossy, leave_queue, finished[SCHED_MAX];
-/* A ring was unmapped: some pages are marked, and so protected, twice. */
+/* A ring was unmapped: pages may be marked, and so protected, twice. */
 static bool unmaps, unmapped[VM_MAX_RINGS];
 static u32 lives[VM_MAX_RINGS];
 static struct mutex unmap_lock;
-/* Threads in the midst of a call, and those of them that were cut short. */
+/* Threads inside a call of the pool. */
 static u32 busy;
-/* When a page was last protected, when the last flush that is done began. */
+/* When pages were last protected, and when the last finished flush began. */
 static u32 now, protected_at[SLOTS][MARKS], flushed;
-/* What userspace took from each ring, in order. */
+/* What userspace harvested from each ring, in order. */
 static struct {
 	u8 slot, offset;
 } taken[VM_MAX_RINGS][SLOTS * MARKS];
@@ -56,7 +56,7 @@ static void on_protect(struct vm *v, u32 slot, u64 offset)
 	protected_at[slot][offset] = ++now;
 }
 
-/* Other threads go on while a flush is under way. */
+/* Other threads run during a flush. */
 static void on_flush(struct vm *v)
 {
 	u32 begin = ++now;
@@ -67,8 +67,8 @@ static void on_flush(struct vm *v)
 }
 
 /*
- * What holds whenever nobody is in the midst of a call.  Looks at the pool behind
- * the scheduler's back.
+ * What holds whenever no thread is inside a call.  Reads the pool without
+ * scheduling points.
  */
 static void look(void)
 {
@@ -128,16 +128,16 @@ static void leave(void)
 		look();
 }
 
-/* A reset returns: what was harvested before it is trapped. */
+/* When a reset returns, writes to all pages harvested before it are trapped. */
 static u32 reset_ring(u32 ring)
 {
-	/* Those that are flagged by now: to be seen comes before that. */
+	/* What is flagged RESET by now. */
 	u32 nr = vm.fetch[ring] - first_fetch[ring], life = lives[ring], count, i;
 
 	enter();
 	count = vm_reset(&vm, ring);
 	sched_point(&vm.flushes, SCHED_READ);
-	/* What an unmapped ring had is marked again elsewhere. */
+	/* The entries of an unmapped ring are marked again in others. */
 	for (i = 0; i < nr && life == lives[ring] && !unmapped[ring]; i++) {
 		u32 slot = taken[ring][i].slot, offset = taken[ring][i].offset;
 
@@ -153,7 +153,7 @@ static u32 reset_ring(u32 ring)
 }
 
 /*
- * A mark, as kvm_dirty_pool_mark() does it, but with a look at who owns what.
+ * As kvm_dirty_pool_mark(), but checks that a ring has one owner.
  * Returns false if there was no ring.
  */
 static bool mark_as(struct kvm_dirty_pool_user *user, u32 slot, u32 n,
@@ -210,7 +210,7 @@ static void harvest_reset(u32 ring)
 {
 	u32 fetch;
 
-	/* Nobody reads a ring while another unmaps it. */
+	/* Userspace does not read a ring while it unmaps it. */
 	if (unmaps)
 		mutex_lock(&unmap_lock);
 	if (!unmapped[ring])
@@ -253,7 +253,7 @@ static void base(u32 rings, u32 size, u32 rsvd)
 	leave_queue = false;
 }
 
-/* Entries of slot 7 in front: the other rings are held meanwhile. */
+/* Push @n entries of slot 7 to @ring: hold the rings that are offered before it. */
 static void fill(u32 ring, u32 n)
 {
 	struct kvm_dirty_pool_claim claims[VM_MAX_RINGS];
@@ -278,7 +278,7 @@ static void fill(u32 ring, u32 n)
 	}
 }
 
-/* Once each; or more often, where a ring was unmapped and its entries moved. */
+/* Exactly once; more often if a ring was unmapped and its entries moved. */
 static void check_mark(u32 slot, u32 offset)
 {
 	u8 times = seen[slot][offset], taken_back = protected[slot][offset];
@@ -297,7 +297,7 @@ static void check(void)
 	unsigned long got = 0;
 
 	for (i = 0; i < nr; i++) {
-		/* Without another drain: a ring that is empty is FREE. */
+		/* An empty ring is FREE without a further drain. */
 		if (!kvm_dirty_pool_used(&vm.ring[i]) && !unmapped[i] &&
 		    vm_word(&vm, i) != KVM_DIRTY_POOL_FREE)
 			sched_fail("ring %u is empty and not FREE: %x", i,
@@ -328,7 +328,7 @@ static void check(void)
 	if (vm.pool.overflow.counter && !lossy)
 		sched_fail("OVERFLOW");
 
-	/* A queue holds all that is FREE, once nobody works on it. */
+	/* A queue holds all FREE rings while nobody changes it. */
 	if (vm.pool.selector->policy->put && !leave_queue) {
 		for (i = 0; i < nr; i++) {
 			u32 ring = vm.pool.selector->policy->pick(&vm.pool,
@@ -394,7 +394,7 @@ static void setup_fast(void)
 	vm.user[0].last = &vm.ring[0];
 }
 
-/* The same through kvm_dirty_pool_mark(), which is short for one page. */
+/* As above, by the fast path of kvm_dirty_pool_mark() for one page. */
 static void body_fast(u32 me)
 {
 	u32 i;
@@ -423,7 +423,7 @@ static void setup_reserve1(void)
 	fill(0, 2);
 }
 
-/* Two want the last entry that there is: one gets it. */
+/* Two users want the last entry: one gets it. */
 static void setup_reserve_last(void)
 {
 	base(1, 4, 2);
@@ -438,7 +438,7 @@ static void setup_reserve2(void)
 	fill(1, 2);
 }
 
-/* Two marks into reserves, and a drain: 0 and 1 mark, 2 drains. */
+/* Threads 0 and 1 mark into reserves, thread 2 drains. */
 static void body_reserve(u32 me)
 {
 	if (me < 2)
@@ -457,7 +457,7 @@ static void body_reserve_drain(u32 me)
 	}
 }
 
-/* Two resets of one ring at once, and a mark. */
+/* Two concurrent resets of one ring, and a mark. */
 static void body_resets(u32 me)
 {
 	if (me == 0)
@@ -468,20 +468,20 @@ static void body_resets(u32 me)
 		reset_ring(0);
 }
 
-/* Full rings seen one by one: there was room all along. */
+/* A scan finds each ring full in turn, although there is room at any time. */
 static void setup_snapshot(void)
 {
 	base(2, 4, 1);
 	fill(0, 4);
 	fill(1, 3);
-	/* The hint is of no help: a look at all rings has to find it. */
+	/* Without the hint, only a scan of all rings finds the room. */
 	vm.pool.room[0] = 0;
 	leave_queue = true;
 }
 
 static void in_irq(void)
 {
-	/* Lost if the other took the last entry of ring 1. */
+	/* This mark is lost if the other thread took the last entry of ring 1. */
 	mark_as(&vm.user[1], 1, 1, KVM_DIRTY_POOL_NOWAIT, NULL);
 }
 
@@ -495,7 +495,7 @@ static void body_snapshot(u32 me)
 	}
 }
 
-/* vCPUs as the gate lets them, a userspace that drains ring 0 only, twice. */
+/* Two vCPUs obey the gate, userspace drains only ring 0, twice. */
 static void setup_gate(void)
 {
 	base(2, 4, 1);
@@ -540,8 +540,8 @@ static void body_gate(u32 me)
 }
 
 /*
- * A vCPU that is preempted while it looks at the gate, and marks a page then: 1
- * is the same user as 0, or another one.
+ * A vCPU is preempted while it looks at the gate, and marks a page then: thread
+ * 1 acts for the same user as thread 0.
  */
 static void setup_gate_preempted(void)
 {
@@ -563,7 +563,7 @@ static void body_gate_preempted(u32 me)
 	}
 }
 
-/* As above, but it drains all, until they are done: progress. */
+/* Userspace drains all rings until both vCPUs are done: they make progress. */
 static void body_gate_live(u32 me)
 {
 	if (me < 2) {
@@ -577,7 +577,7 @@ static void body_gate_live(u32 me)
 	}
 }
 
-/* Holds two rings, and returns them in the order it claimed them. */
+/* Claim two rings, and return them in the same order. */
 static void body_hold_two(u32 me)
 {
 	struct kvm_dirty_pool_claim a, b;
@@ -641,7 +641,7 @@ static void body_growth(u32 me)
 		mark(me, 2);
 }
 
-/* A ring that is freed, or joins, while the policy is switched. */
+/* A ring is freed, or joins, while the policy is switched. */
 static void setup_switch_drain(void)
 {
 	base(2, 4, 1);
@@ -670,8 +670,8 @@ static void body_switch_growth(u32 me)
 }
 
 /*
- * All was found full, one ring after the other; but when the last one was
- * filled another had joined, which its claimant holds.
+ * A scan finds each ring full in turn; but before the last one was filled,
+ * another ring joined, which its claimant holds.
  */
 static void setup_growth_full(void)
 {
@@ -690,14 +690,14 @@ static void body_growth_full(u32 me)
 	}
 }
 
-/* All is full, and marks are lost; but none that comes after a reset. */
+/* All rings are full and marks are lost, but none after a reset. */
 static void setup_full_at(void)
 {
 	base(1, 4, 1);
 	fill(0, 4);
 	lossy = true;
 	leave_queue = true;
-	/* Under OVERFLOW, and somebody has to look at all rings again. */
+	/* OVERFLOW is set, and the next mark scans all rings again. */
 	atomic_set(&vm.pool.overflow, 1);
 	vm.pool.full_at = vm.pool.resets.counter - 1;
 }
@@ -724,7 +724,7 @@ static void setup_tiny(void)
 static void body_tiny(u32 me)
 {
 	if (me == 0) {
-		/* Two, if there is room: the reset may come late. */
+		/* Two entries if there is room: the reset may come late. */
 		mark_as(&vm.user[0], 0, 1, KVM_DIRTY_POOL_NORESERVE, NULL);
 		mark_as(&vm.user[0], 0, 1, KVM_DIRTY_POOL_NORESERVE, NULL);
 	} else {
@@ -732,7 +732,7 @@ static void body_tiny(u32 me)
 	}
 }
 
-/* Some that reset the same entries: each has to find them flushed. */
+/* Concurrent resets of the same entries: all return after the flush. */
 static void setup_flush(void)
 {
 	base(2, 4, 1);
@@ -750,9 +750,9 @@ static void body_flush(u32 me)
 }
 
 /*
- * A device that marks all the time, and a vCPU at the gate: once all has been
- * drained, and the device returned what it had claimed before the vCPU came,
- * the gate is open until the vCPU has passed.
+ * A device marks pages all the time while a vCPU waits at the gate.  Once all
+ * rings are drained and the device has returned the ring that it claimed before
+ * the vCPU waited, the gate stays open until the vCPU has passed.
  */
 static bool asked, must_open, passed;
 static u32 device_calls;
@@ -814,7 +814,7 @@ static void body_gate_device(u32 me)
 	}
 }
 
-/* A ring whose memory is unmapped, and mapped again. */
+/* Unmap the memory of a ring, and map it again. */
 static void unmap_ring(u32 ring)
 {
 	mutex_lock(&unmap_lock);
@@ -879,7 +879,7 @@ static void setup_big(void)
 	base(3, 4, 1);
 }
 
-/* For random schedules: everybody does all, then all is drained. */
+/* For random schedules: all operations at once, until all threads are done. */
 static void body_big(u32 me)
 {
 	u32 i;
@@ -955,7 +955,7 @@ static const struct {
 	{ { "pct-6-threads", 6, body_big, true }, setup_big, -2, true },
 };
 
-/* --- I4: stopped dead --- */
+/* --- a claimant that stops forever --- */
 
 static u32 victim_kind;
 
@@ -964,12 +964,12 @@ static void setup_stop(void)
 	base(3, 8, 2);
 	leave_queue = true;
 	switch (victim_kind) {
-	case 1:		/* the return parks */
+	case 1:		/* the return parks the ring */
 		fill(0, 5);
 		fill(1, 5);
 		fill(2, 5);
 		break;
-	case 2:		/* a reserve */
+	case 2:		/* claims a reserve */
 		fill(0, 6);
 		fill(1, 6);
 		fill(2, 6);
@@ -996,7 +996,7 @@ static void body_stop(u32 me)
 	u32 i, n;
 
 	if (me == 0) {
-		/* At its first access it is alone, see sched_stop(). */
+		/* Before its first access it runs alone, see sched_stop(). */
 		sched_watch(true);
 		mark_as(&vm.user[0], 0, 2, 0,
 			victim_kind == 3 ? drain_inside : NULL);
@@ -1038,7 +1038,7 @@ static void check_stop(void)
 			if (!seen[i][k])
 				sched_fail("mark %u:%u lost", i, k);
 	}
-	/* At most one ring is held up, and not used by others meanwhile. */
+	/* The stopped thread blocks at most the one ring that it claimed. */
 	for (i = 0; i < 3; i++)
 		n += !!vm_word(&vm, i);
 	if (n > 1)

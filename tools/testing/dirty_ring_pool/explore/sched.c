@@ -11,7 +11,7 @@
 #include "sched.h"
 
 #define STACK		65536
-#define MAX_STEPS	200000	/* of one schedule: else it is a livelock */
+#define MAX_STEPS	200000	/* of one schedule: more are a livelock */
 #define MAX_TRACE	65536
 #define MAX_DEPTH	4096
 
@@ -22,11 +22,11 @@ struct thread {
 	jmp_buf jb;
 	char *stack;
 	bool started, done, stopped;
-	u32 op;			/* what it is about to do */
+	u32 op;			/* what it will do next */
 	const void *addr;
 	u32 preempt;
-	u32 waits_for;		/* OP_START of a grace period: readers */
-	u64 relaxed_at;		/* writes seen when it relaxed */
+	u32 waits_for;		/* of a grace period: its readers */
+	u64 relaxed_at;		/* number of writes when it relaxed */
 	u32 priority;
 	bool watched;
 	u32 watched_steps;
@@ -36,7 +36,7 @@ struct thread {
 struct node {
 	u8 cand[SCHED_MAX];
 	u8 nr, at;
-	u8 sleep;		/* explored elsewhere: not from here again */
+	u8 sleep;		/* already explored from another node */
 	bool preempts;
 };
 
@@ -100,7 +100,7 @@ void sched_watch(bool on)
 	cur->watched = on;
 }
 
-/* A held lock carries the number of the run: what was cut short holds none. */
+/* The owner is the number of the run: a run that was cut short holds no lock. */
 static bool held(const struct thread *t)
 {
 	return ((const struct mutex *)t->addr)->owner == (int)epoch;
@@ -119,7 +119,7 @@ static bool enabled(const struct thread *t)
 	return true;
 }
 
-/* May the next ops of two threads change places? */
+/* Do the next steps of two threads commute? */
 static bool independent(const struct thread *a, const struct thread *b)
 {
 	if (a->op == OP_START || b->op == OP_START)
@@ -173,7 +173,7 @@ static u32 explore_pick(const u8 *cand, u32 n)
 		return pick;
 	}
 
-	/* Bounded: a switch away from a thread that could go on is counted. */
+	/* A switch away from a thread that could go on counts as a preemption. */
 	if (n == 1 || (&threads[cand[0]] == cur && preemptions >= bound))
 		return cand[0];
 	if (depth >= MAX_DEPTH) {
@@ -203,7 +203,7 @@ static u32 random_pick(const u8 *cand, u32 n)
 	for (i = 1; i < n; i++)
 		if (threads[cand[i]].priority > threads[best].priority)
 			best = cand[i];
-	/* Who spins lets the others go on, or they never would. */
+	/* A thread that spins lets the others run, or they never would. */
 	if (threads[best].op == OP_RELAX && n > 1)
 		threads[best].priority = random_of(nr_change + 1);
 	return best;
@@ -246,7 +246,7 @@ static void switch_to(struct thread *next)
 	}
 }
 
-/* Before each access: let the one who is to go next do so. */
+/* Called before each access: switch to the thread that runs next. */
 void sched_point(const void *addr, enum sched_access access)
 {
 	u8 cand[SCHED_MAX];
@@ -275,7 +275,7 @@ void sched_point(const void *addr, enum sched_access access)
 	for (i = 0; i < nr; i++)
 		if (&threads[i] != cur && enabled(&threads[i]))
 			cand[n++] = i;
-	/* All wait for another to move: let those that spin go on, in turn. */
+	/* Every thread waits for another: let those that spin run, in turn. */
 	for (i = 1; i <= nr && !n; i++) {
 		pick = (last + i) % nr;
 		if (!threads[pick].done && !threads[pick].stopped &&
@@ -285,7 +285,7 @@ void sched_point(const void *addr, enum sched_access access)
 	if (!n) {
 		for (i = 0; i < nr; i++)
 			if (!threads[i].done && !threads[i].stopped)
-				sched_fail("thread %u waits for ever", i);
+				sched_fail("thread %u waits forever", i);
 		leave();
 	}
 
@@ -311,7 +311,7 @@ void sched_point(const void *addr, enum sched_access access)
 		trace[nr_trace++] = pick;
 	switch_to(&threads[pick]);
 
-	/* It is our turn: the access comes next. */
+	/* It is our turn: the access follows. */
 	access = cur->op;
 	if (access == SCHED_WRITE || access == SCHED_UNLOCK || access == SCHED_LOCK)
 		writes++;
@@ -420,7 +420,7 @@ static void count(struct sched_stats *stats)
 		stats->schedules++;
 }
 
-/* As 0*12 1*5 0*3 */
+/* Formatted as "0*12 1*5 0*3": thread 0 twelve times, and so on. */
 const char *sched_schedule(void)
 {
 	u32 i, k, n = 0;
@@ -467,7 +467,7 @@ bool sched_explore(const struct sched_case *c, int limit, u64 max,
 		nodes[nr_nodes - 1].at++;
 	}
 	if (!failed) {
-		printf("# %s: not all seen after %llu schedules\n", c->name,
+		printf("# %s: incomplete after %llu schedules\n", c->name,
 		       (unsigned long long)n);
 		return false;
 	}

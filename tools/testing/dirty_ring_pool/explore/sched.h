@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A scheduler that decides at every access to shared memory which thread does
- * the next one.  Threads are contexts of one real thread, so each schedule can
- * be had again.  Memory is sequentially consistent in here; what weaker orders
- * do is the matter of litmus/.
+ * A scheduler that decides at every access to shared memory which thread runs
+ * next.  Threads are contexts of one real thread, so every schedule can be
+ * repeated.  Memory is sequentially consistent here; litmus/ is about weaker
+ * orders.
  */
 #ifndef EXPLORE_SCHED_H
 #define EXPLORE_SCHED_H
@@ -24,22 +24,22 @@ struct sched_stats {
 	u32 deepest;
 };
 
-/* Every interleaving; with @bound >= 0, those of at most so many preemptions. */
+/* All interleavings; with @bound >= 0 only those of at most @bound preemptions. */
 bool sched_explore(const struct sched_case *c, int bound, u64 max,
 		   void (*setup)(void), void (*check)(void),
 		   struct sched_stats *stats);
-/* PCT: random priorities, changed at @depth random steps. */
+/* PCT: random priorities that change at @depth random steps. */
 bool sched_random(const struct sched_case *c, u32 seed, u64 schedules,
 		  u32 depth, void (*setup)(void), void (*check)(void),
 		  struct sched_stats *stats);
 /*
- * Thread 0 runs alone until its step @stop within sched_watch(true..false) and
- * then never again; the others in random turns.  Returns false if thread 0 had
- * no such step.
+ * Thread 0 runs alone up to its step @stop between sched_watch(true) and
+ * sched_watch(false), and never again; then the others run in random turns.
+ * Returns false if thread 0 had no such step.
  */
 bool sched_stop(const struct sched_case *c, u32 stop, u32 seed,
 		void (*setup)(void), void (*check)(void));
-/* A schedule as printed by a failure. */
+/* Repeat a schedule that a failure has printed. */
 bool sched_replay(const struct sched_case *c, const char *schedule,
 		  void (*setup)(void), void (*check)(void));
 

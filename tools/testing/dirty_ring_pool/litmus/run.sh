@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# run.sh OUTPUT: herd7 on the tests here, with the memory model of the kernel's own
-# source.  What a test says cannot happen must not; with an ordering taken away,
-# which is what each MUTANT line does by sed, it must.
+# run.sh OUTPUT: check the tests here with herd7 and the memory model of the kernel
+# source.  The condition of a test must never hold; with an ordering removed, which
+# each MUTANT line does by sed, it must be possible.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../../../scripts/lib.sh"
 # shellcheck source=tools/testing/dirty_ring_pool/sid.sh
@@ -14,7 +14,7 @@ mkdir -p "$out"
 
 need_sid litmus herd7 "weak memory"
 
-# -- the model: of the unpacked kernel source, or from the archive of it
+# -- the model, from the unpacked kernel source or from its archive
 model=
 src=${LINUX:-/usr/src/linux-source-6.12.tar.xz}
 for d in "$src" "$TREE" "$out"; do
@@ -75,7 +75,7 @@ for f in "$here"/*.litmus; do
 	: > "$out/said"
 	(( mutants )) || verdict 0 "litmus: $name has a mutant"
 
-	# Tests of code that is not there any more test nothing
+	# A test of code that no longer exists tests nothing
 	sed -n '/^(\*/,/^ \*)/p' "$f" | grep -oE '\<(pool|kvm_(dirty|to|arch_dirty))_[a-z_]+\(\)' |
 		sort -u | while read -r fn; do
 			grep -rqF "${fn%)}" virt include arch || say "$name is about $fn"
@@ -83,7 +83,7 @@ for f in "$here"/*.litmus; do
 	[[ ! -s $out/said ]] || verdict 0 "litmus: $name is about functions that there are"
 done
 
-# And each function with an ordering in it is tested, or README says why not
+# Each function that orders anything has a test, or README says why not
 for f in virt/kvm/dirty_ring_*.c include/linux/kvm_dirty_ring_pool.h; do
 	awk '
 		/^[a-z].*[ *][a-z_0-9]+\(/ && !/;$/ {

@@ -2,37 +2,36 @@
 /*
  * The protocol of virt/kvm/dirty_ring_pool.c, for spin.
  *
- * An access to shared memory is a step of its own, but for those that no other
- * thread can tell apart from their neighbours: what only the owner of a ring
- * reads or writes, and what stays true while it is the owner.  Memory is
- * sequentially consistent.
+ * Each access to shared memory is a step, unless no other thread can tell it apart
+ * from its neighbours: what only the owner of a ring reads or writes, and what
+ * does not change while it is the owner.  Memory is sequentially consistent.
  *
- * Indices are kept as differences, so that they do not grow, and runs need no
- * end: used is dirty_index - reset_index, soft is soft_end - dirty_index.
+ * Differences stand for indices, which would grow without end: used is
+ * dirty_index - reset_index, soft is soft_end - dirty_index.
  *
- * A policy says in which order rings are tried, and nothing else.  Here they
- * are tried in any order, which is all policies and all switches of them.
+ * A policy only decides in which order rings are tried.  The model tries them in
+ * any order, which covers all policies and all switches of the policy.
  *
- * NU vCPUs make marks in stays of up to RSVD and meet the gate before each, NV
- * others make marks and meet no gate, NH threads reset; there are NR rings of
- * SIZE entries with the soft limit SOFT.  By -D:
+ * NU vCPUs make up to RSVD marks in each stay, and pass the gate before it.  NV
+ * other users make marks without a gate, and NH threads reset.  There are NR rings
+ * of SIZE entries with the soft limit SOFT.  Options, by -D:
  *
- * SYM		States that differ in the names of rings or vCPUs are one state.
+ * SYM		States that only differ in the names of rings or vCPUs are equal.
  * EXACT	Search and scan ring by ring.  Without it a claimant may take a
- *		FREE ring, or a reserve, at any time: all that the code does, and
- *		more, in fewer states.
+ *		FREE ring, or a reserve, at any time: a superset of what the code
+ *		does, in fewer states.
  * ENTRIES	An entry is published, then harvested.  Without it a reset takes
- *		any number of entries below dirty_index: all that an honest
- *		userspace can bring about, and a hostile one.
+ *		any number of entries below dirty_index: a superset of what an
+ *		honest or a hostile userspace can cause.
  * FAIR		Userspace drains all rings whenever the eventfd or an exit tells
  *		it to, and at no other time.
  * VMR		The NV others are KVM's own marks: reserve, then OVERFLOW.  Without
  *		it they are KVM_MARK_DIRTY.
- * DEAD		User 0 stops for ever, at some step.
+ * DEAD		User 0 stops forever, at some step.
  * NOGATE	The gate is open.
- * MARKS	Each user makes so many marks.  Without it they never end.
- * NEARLY_FULL	Rings are full and parked in the beginning, but for one entry.
- * M_*		Breaks, one at a time, which have to be found.
+ * MARKS	Each user makes this number of marks.  Without it they never end.
+ * NEARLY_FULL	Rings start parked, with one entry free.
+ * M_*		Breaks, one at a time, that the search has to find.
  */
 #ifndef NU
 #define NU	3
@@ -77,7 +76,7 @@ byte harvested[NR];		/* entries with the flag RESET */
 byte before[NH];		/* harvested before the reset was called */
 #endif
 
-/* Where a thread is, and what it remembers. */
+/* Where a thread is, and its variables. */
 mtype = {
 	START, DONE, GATE, GATE_FREE,
 	CLAIM, RACE, TRY, EXHAUSTED, SCAN, LOOK, FULL, TAKE, SUM, SUM_AGAIN,
@@ -87,7 +86,7 @@ mtype = {
 };
 mtype pc[THREADS];
 byte r[THREADS];		/* the ring, or NONE */
-byte w[THREADS];		/* its word, as it was read */
+byte w[THREADS];		/* the ring's word when it was read */
 byte n[THREADS];		/* entries: room of a claim, left to reset */
 byte left[N];			/* marks left in this stay */
 bool res[N];			/* user->reserve */
@@ -99,20 +98,20 @@ byte tried[N];
 bool busy[N], second[N], exhausted[N], failed[N];
 #endif
 
-/* To judge by, not in the code: */
+/* For assertions, not in the code: */
 byte owners[NR];
-byte rsv[NR];			/* entries that were pushed while parked */
-byte owed[NR];			/* threads that will yet look if it is empty */
+byte rsv[NR];			/* entries pushed while parked */
+byte owed[NR];			/* threads that will still look whether it is empty */
 bool want[N];			/* looks for room */
-bool no_room[N];		/* and there was none at some time */
+bool no_room[N];		/* and at some time there was none */
 byte finished;
 bool dead;
 #ifdef LIVE
 bool pushed;			/* by the last step */
 #endif
 #ifdef EXACT
-byte watch[N];			/* rings that the first sum has, the second not */
-bool changed[N];		/* one of them was reset meanwhile */
+byte watch[N];			/* rings in the first sum, but not in the second */
+bool changed[N];		/* one of them was reset in between */
 byte missed[N];			/* entries reset between LOOK and FULL */
 #endif
 
@@ -141,7 +140,7 @@ byte missed[N];			/* entries reset between LOOK and FULL */
 #define drained(i)	(used[i] == 0)
 #endif
 
-/* pool_take(), behind its condition, and pool_release() */
+/* pool_take() after its condition, and pool_release() */
 inline own(i, bits)
 {
 	word[i] = word[i] | CLAIMED | bits;
@@ -156,8 +155,8 @@ inline disown(i, bits)
 }
 
 /*
- * A mark is lost if all rings are full while it is to be made.  The reserves
- * suffice for vCPUs that pass the gate, unless marks that pass none use them.
+ * A mark is lost if all rings are full when it is made.  The reserves suffice for
+ * vCPUs that pass the gate, unless users without a gate take them.
  */
 inline look_full()
 {
@@ -174,7 +173,7 @@ inline look_full()
 	fi
 }
 
-/* Who looks last must not leave a ring parked and empty. */
+/* The last thread that looks must not leave a ring parked and empty. */
 inline looked(t)
 {
 	owed[r[t]]--;
@@ -222,7 +221,7 @@ inline end_mark(t)
 		left[t] = 0;
 		if
 		:: res[t] && vcpu(t) ->
-			/* It exits, until the gate is open */
+			/* The vCPU exits until the gate is open */
 			event = true;
 #ifdef NOGATE
 			res[t] = false;
@@ -291,7 +290,7 @@ inline restart(t)
 	pc[t] = TRY
 }
 
-/* pool_overflow(): only if there really was no room */
+/* pool_overflow(): only if there was no room */
 inline lose(t)
 {
 	second[t] = false; exhausted[t] = false; failed[t] = false;
@@ -414,7 +413,7 @@ inline choose_untried(t)
 	fi
 }
 
-/* One step of one thread, or none if it has to wait. */
+/* One step of a thread, or none if it has to wait. */
 inline step(t)
 {
 	if
@@ -443,7 +442,7 @@ inline step(t)
 		fi
 
 #ifndef EXACT
-	/* pool_claim(), what it comes to: any ring that can be had */
+	/* pool_claim(), without the search: any ring that is available */
 	:: pc[t] == CLAIM ->
 		choose_claimable(t);
 		if
@@ -475,7 +474,7 @@ inline step(t)
 			:: else
 			fi
 		fi
-	/* kvm_dirty_pool_exhausted(), and what follows from it */
+	/* kvm_dirty_pool_exhausted(), and its consequence */
 	:: pc[t] == EXHAUSTED ->
 		if
 		:: !each(is_avail, ||) -> exhausted[t] = true
@@ -483,7 +482,7 @@ inline step(t)
 		fi;
 		if
 		:: noreserve(t) ->
-			/* EAGAIN, and it is called again; or another search */
+			/* EAGAIN, and a new call; or another search */
 			exhausted[t] = false;
 			pc[t] = TRY
 		:: !noreserve(t) && (exhausted[t] || failed[t]) -> pc[t] = SCAN
@@ -602,7 +601,7 @@ inline step(t)
 			settle(t)
 #ifndef M_PARK_FORGOTTEN
 		:: !(word[r[t]] & PARKED) && !soft[r[t]] ->
-			/* The look at reset_index */
+			/* It reads reset_index */
 			soft[r[t]] = SOFT - used[r[t]];
 			if
 			:: soft[r[t]] -> skip
@@ -725,7 +724,7 @@ inline reset_begin(t)
 	fi
 }
 
-/* The look at the index that decides, and the first step of pool_free_parked() */
+/* The final read of the index, and the first step of pool_free_parked() */
 inline settle(t)
 {
 	if
@@ -813,7 +812,7 @@ inline ring_key(key, i)
 #define more_key(i)	0
 #endif
 
-/* Of all states that differ in names only, one: sorted */
+/* Of all states that only differ in names, keep the sorted one. */
 inline normalise()
 {
 	d_step {

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# run.sh OUTPUT: have spin go through all states of pool.pml, for one bound
-# after the other, then find that it notices each break (M_*) of the protocol.
+# run.sh OUTPUT: let spin explore all states of pool.pml for several bounds, then
+# see that it finds each break (M_*) of the protocol.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,8 +22,8 @@ for tool in spin gcc; do
 done
 mkdir -p "$out" && cd "$out" || exit 1
 
-# explore safe|live OPTIMISE "bound": fills log; 0 all states seen and no error,
-# 1 an error, 2 neither
+# explore safe|live OPTIMISE "bound": fills log.  Returns 0 if all states are without
+# error, 1 for an error, 2 if it is incomplete
 explore() {
 	local flags=(-w "-O$2" -DCOLLAPSE) args=(-m4000000 -w22) bound
 
@@ -38,7 +38,7 @@ explore() {
 	cp "$here/pool.pml" .
 	spin "${bound[@]}" -a pool.pml > log 2>&1 &&
 		gcc "${flags[@]}" -o pan pan.c >> log 2>&1 || return 2
-	# What it cannot hold in 3 GB it has not seen
+	# A search that needs more than 3 GB is incomplete
 	( ulimit -v 3000000; exec timeout 120 ./pan "${args[@]}" ) >> log 2>&1
 	grep -qE '^pan:.*(assertion violated|acceptance cycle|invalid end state)' log &&
 		return 1
@@ -82,9 +82,9 @@ breaks() {
 	printf '# model %-22s %-9s %s\n' "$2" "$verdict" "${why:0:80}"
 }
 
-# No ring has two owners, none is handed out over its soft limit, none that is
-# empty stays parked, the gate lets in at the right time only, and no vCPU is
-# without room.  In any order of harvests and resets, also of the same ring only.
+# No ring has two owners, no claim goes over the soft limit, no empty ring stays
+# parked, the gate opens at the right time only, and every vCPU finds room.  With
+# harvests and resets in any order, also of one ring only.
 holds safe '-DNU=3 -DNR=3 -DSYM' \
 	'3 vCPUs, 3 rings, any reset, hostile entries'
 holds safe '-DNU=2 -DNV=1 -DNR=3 -DSYM' \
@@ -101,7 +101,7 @@ holds safe "$small -DEXACT" \
 	'2 vCPUs, 2 rings, ring by ring as the code: room is always found'
 holds safe "$small -DEXACT -DNOGATE -DMARKS=1 -DNEARLY_FULL" \
 	'2 without gate, 1 mark each, 2 rings nearly full: OVERFLOW only if all were full at once'
-# Of all users somebody always goes on, if those that run do get to run.
+# Some user always makes progress if all runnable ones get to run.
 holds live '-DNU=2 -DNR=2 -DFAIR -DLIVE' \
 	'2 vCPUs, 2 rings, drained when told: marks go on, the gate opens'
 holds live '-DNU=0 -DNV=2 -DNR=2 -DFAIR -DLIVE' \

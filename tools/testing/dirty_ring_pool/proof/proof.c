@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What no content of the rings' memory can do: push and reset, the very code,
- * for cbmc, from every state that small rings can be in.
+ * For cbmc: whatever userspace writes to the rings, claim, push, reset and attach
+ * keep small rings sane().  Includes the kernel's own code.
  *
- * The shims call sched_point() before each access to shared memory.  In the
- * exploration another thread runs there.  Here the others do there, or do not,
- * whatever they can: userspace anything to the rings' memory, a reset or a push
- * of another thread one more entry.
+ * The shims call sched_point() before each access to shared memory.  The explorer
+ * runs another thread there.  Here the others may do there whatever they can:
+ * userspace writes anything to the rings, and another thread resets or pushes
+ * one more entry.
  *
- * Each proof begins in any state that is sane(), at any index, and ends in one:
- * so the state is sane after any number of calls.
+ * Each proof starts in an arbitrary sane() state, at an arbitrary index, and shows
+ * that the state is sane() afterwards, and so after any number of calls.
  */
 #include <linux/kvm_dirty_ring_pool.h>
 
-/* So that few entries reach what takes many in the kernel. */
+/* A few entries reach these limits, where the kernel's take many. */
 #undef KVM_DIRTY_POOL_BATCH
 #define KVM_DIRTY_POOL_BATCH	3
 #undef KVM_DIRTY_POOL_RUNS
@@ -25,7 +25,7 @@
 #define SIZE	4
 #endif
 
-/* What has no value may have any. */
+/* cbmc takes a variable without a value for any value. */
 #define ANY(type)	({ type any; any; })
 #define ASSUME(x)	__CPROVER_assume(x)
 #define CHECK(x)	__CPROVER_assert(x, #x)
@@ -43,7 +43,7 @@ static struct kvm_dirty_pool_ring *rings[] = { &ring };
 static struct kvm_dirty_gfn page[SIZE];
 static unsigned long avail, room;
 
-/* What the others still do. */
+/* How often others may still act. */
 static u32 may_reset, may_push;
 static bool may_write;
 
@@ -112,7 +112,7 @@ void sched_point(const void *addr, enum sched_access access)
 		others_push();
 }
 
-/* -- the VM and a policy, which may return what it likes */
+/* -- the VM, and a policy that returns anything */
 
 static void vm_notify(struct kvm_dirty_pool *p,
 		      struct kvm_dirty_pool_user *user,
@@ -199,7 +199,7 @@ static void any_state(void)
 	pool.ops = &vm_ops;
 	pool.selector = &any_selector;
 	any_selector.flags = ANY(u32);
-	/* Whether all was full, who waits at the gate, what is flushed. */
+	/* All full or not, users at the gate or not, flushed or not. */
 	pool.full_at = ANY(int);
 	pool.overflow.counter = ANY(int);
 	pool.nr_gated.counter = ANY(int);
@@ -211,7 +211,7 @@ static void any_state(void)
 
 /* -- the proofs */
 
-/* A reset of a ring that is pushed to, and that userspace scribbles in. */
+/* A reset, while another thread pushes and userspace writes to the ring. */
 void proof_reset(void)
 {
 	u32 first, count = 0;
@@ -231,7 +231,7 @@ void proof_reset(void)
 	CHECK(sane());
 }
 
-/* All that a reset takes back is protected, if userspace leaves it alone. */
+/* A reset protects each page that it takes, unless userspace writes to the ring. */
 void proof_reset_all(void)
 {
 	u32 first, at, count = 0;
@@ -252,11 +252,11 @@ static void any_user(struct kvm_dirty_pool_user *user)
 	struct kvm_dirty_pool_user any;
 
 	*user = any;
-	/* cbmc takes a pointer without a value for one to nowhere. */
+	/* A pointer without a value points nowhere for cbmc. */
 	user->last = maybe() ? &ring : NULL;
 }
 
-/* What who has claimed a ring relies on. */
+/* What the owner of a claim relies on. */
 static bool claim_is_sane(const struct kvm_dirty_pool_claim *claim)
 {
 	u32 end = is(KVM_DIRTY_POOL_PARKED) ? ring.reset_index + SIZE :
@@ -269,7 +269,7 @@ static bool claim_is_sane(const struct kvm_dirty_pool_claim *claim)
 	       claim->room <= end - ring.dirty_index;
 }
 
-/* A claim, whatever the policy offers, while others reset. */
+/* A claim, with any offer of the policy, while others reset. */
 void proof_claim(void)
 {
 	struct kvm_dirty_pool_claim claim;
@@ -281,7 +281,7 @@ void proof_claim(void)
 	may_reset = 1;
 	flags = ANY(u32);
 	flags &= KVM_DIRTY_POOL_NORESERVE | KVM_DIRTY_POOL_NOWAIT;
-	/* Who may wait does so as long as it takes. */
+	/* Without NOWAIT, a claim waits until the ring is returned. */
 	if (!(flags & KVM_DIRTY_POOL_NOWAIT))
 		ASSUME(!is(KVM_DIRTY_POOL_CLAIMED));
 	first = ring.dirty_index;
@@ -296,8 +296,8 @@ void proof_claim(void)
 }
 
 /*
- * Pushes under any such claim, as many as there is room for or less, and the
- * return, while others reset and userspace scribbles in the ring.
+ * Pushes within any such claim, up to its room, and its return, while others
+ * reset and userspace writes to the ring.
  */
 void proof_push(void)
 {
@@ -325,7 +325,7 @@ void proof_push(void)
 	CHECK(sane());
 }
 
-/* A ring that leaves and comes back is empty, and begins with its first entry. */
+/* A ring that comes back is empty, and starts with its first entry. */
 void proof_attach(void)
 {
 	u32 first;

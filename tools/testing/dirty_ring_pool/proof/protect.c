@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What no slot and no offset can do that userspace left in a ring: the code of
- * virt/kvm/dirty_ring_pool_kvm.c that validates them, taken out of that file by
- * run.sh, for cbmc.  Of a run of pages those get to the MMU that are in a
- * memslot that exists, all of them and no other.
+ * For cbmc: whatever slots and offsets userspace writes to a ring, exactly the
+ * pages of a run that are in an existing memslot get to the MMU.  run.sh takes the
+ * code that validates them out of virt/kvm/dirty_ring_pool_kvm.c.
  */
 #include <linux/kvm_dirty_ring_pool.h>
 
@@ -14,11 +13,11 @@
 #define ASSUME(x)	__CPROVER_assume(x)
 #define CHECK(x)	__CPROVER_assert(x, #x)
 
-/* As on x86, where SMM is a second address space. */
+/* As on x86: SMM is a second address space. */
 #define KVM_USER_MEM_SLOTS	32764
 #define ADDRESS_SPACES		2
 
-/* Of one page to the largest. */
+/* Of any size. */
 struct kvm_memory_slot {
 	unsigned long npages;
 };
@@ -81,7 +80,7 @@ static void srcu_read_unlock(int *srcu, int idx)
 
 static u32 ranges_seen;
 
-/* A page of a run, of this memslot if it is in one. */
+/* Any page of any run, and its memslot if it has one. */
 static struct {
 	const struct kvm_memory_slot *slot;
 	u64 offset;

@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # run.sh OUTPUT [NAME...]: cbmc on the proofs here, which include the pool's own
-# code.  Each proof has to succeed, and to fail on the code as a patch breaks it:
-# one of mutants/, here or of another part, in which a line
-# "Refuted-by: PROOF SIZE" names the proof and the size of the rings.
+# code.  Each proof has to succeed, and to fail with a mutant, of this part or of
+# another one, whose patch has a line "Refuted-by: PROOF RING_SIZE".
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../../../scripts/lib.sh"
 # shellcheck source=tools/testing/dirty_ring_pool/sid.sh
@@ -16,13 +15,12 @@ mkdir -p "$out"
 
 need_sid proof cbmc "what hostile memory can do"
 
-# Indices wrap on purpose, and so do signed counters, as the kernel is compiled
+# Indices wrap on purpose.  So do signed counters, as in the kernel.
 checks=(--bounds-check --pointer-check --pointer-overflow-check
 	--no-signed-overflow-check --undefined-shift-check --div-by-zero-check --unwinding-assertions
 	--drop-unused-functions --slice-formula --object-bits 12 --stop-on-fail)
 
-
-# cbmc_on POOL NAME SIZE PROOF: what cbmc says of the code in POOL, in NAME.said
+# cbmc_on POOL NAME SIZE PROOF: run cbmc on the code in POOL
 cbmc_on() {
 	local pool=$1 name=$out/$2 size=$3 proof=$4 file=$here/proof.c
 
@@ -39,17 +37,17 @@ cbmc_on() {
 			--unwindset pool_settle.0:3,pool_claim_slow.0:3,pool_next.0:3 "${checks[@]}"
 }
 
-# copy NAME: of the pool's files, to be preprocessed or broken
+# copy NAME: copy the pool's files, to preprocess or to break them
 copy() {
 	rm -rf "${out:?}/$1"
 	mkdir -p "$out/$1/include/linux" "$out/$1/virt/kvm"
 	cp include/linux/kvm_dirty_ring_pool.h "$out/$1/include/linux/"
 	cp virt/kvm/dirty_ring_*.c "$out/$1/virt/kvm/"
-	# The pool has one ring here: a second try of a hint finds it again
+	# The pool has one ring here: a second try of a hint would find it again
 	sed -i 's/^\(#define POOL_TRIES_HINT\).*/\1 1/' "$out/$1/virt/kvm/dirty_ring_pool.c"
 }
 
-# start NAME SIZE PROOF [PATCH]: as many at once as there are processors
+# start NAME SIZE PROOF [PATCH]: at most JOBS at a time
 running=0
 start() {
 	copy "$1"
@@ -78,7 +76,7 @@ verdict() {
 wanted() { [[ $only == "  " || $only == *" $1 "* ]]; }
 
 t=$(now)
-# The longest first
+# The longest proofs first
 proofs=()
 for p in claim-2 reset-4 push-4 reset-2 reset_all-2 push-2 attach-4 protect-2; do
 	wanted "$p" || continue

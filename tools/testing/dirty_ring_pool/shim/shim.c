@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the shims keep: to be linked by whoever uses them. */
+/* The variables of the shims. */
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a reset does to an SPTE, against all that may happen to it meanwhile:
- * every sequence of the others' steps, between any two looks at the SPTE.
- * arch/x86/kvm/mmu/dirty_ring_reset.c is compiled as it is.  TAP.
+ * What a reset does to an SPTE while others change it: every sequence of their
+ * steps, between any two accesses to the SPTE.  Compiles the kernel's own
+ * arch/x86/kvm/mmu/dirty_ring_reset.c.  TAP.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,9 +37,9 @@ static enum step plan[STEPS];
 static int at, failed, tests, bad;
 static unsigned long schedules;
 
-/* Set by the others and not taken back by them: nobody else may do that. */
+/* Bits that others set and did not clear: a reset must not clear them. */
 static u64 kept;
-/* The bit that traps writes was set after the walk's first look. */
+/* The bit that traps writes was set after the first access of the walk. */
 static bool set_late;
 static u64 trap_bit;
 
@@ -49,7 +49,7 @@ void shim_assert(bool ok, const char *what)
 		printf("# not held: %s\n", what);
 }
 
-/* Which questions are answered by yes, and how often who asked then rested. */
+/* Which calls of shim_asked() return true, and how often the walk gave way. */
 static u64 answers;
 static int asked, rests, rmaps_after, done_before;
 
@@ -64,9 +64,9 @@ bool shim_asked(int what)
 
 void shim_rest(void)
 {
-	shim_assert(!kvm.mmu_lock, "nobody rests with mmu_lock");
+	shim_assert(!kvm.mmu_lock, "no rest with mmu_lock held");
 	rests++;
-	/* The first shadow page comes while the lock is free. */
+	/* The first shadow page appears while the lock is free. */
 	if (rmaps_after && rests == rmaps_after) {
 		kvm.rmaps = true;
 		done_before = kvm.pfns_dirty;
@@ -193,7 +193,7 @@ static void test_steps(int pml, const char *name)
 	done(name);
 }
 
-/* Which SPTEs are looked at, in which roots, under which lock. */
+/* Which SPTEs a walk changes, in which roots, under which lock. */
 static void test_range(void)
 {
 	struct kvm_dirty_ring_pool_range ranges[] = {
@@ -207,7 +207,7 @@ static void test_range(void)
 		plan[i] = NOTHING;
 	kvm_x86_ops.cpu_dirty_log_size = 0;
 
-	/* As it should be; another address space; an invalid root; huge */
+	/* 0: plain, 1: other address space, 2: invalid root, 3: huge, 4: rmaps */
 	for (way = 0; way < 5; way++) {
 		for (i = 0; i < SPTES; i++) {
 			*spte_of(&root, i) = w;
@@ -224,7 +224,7 @@ static void test_range(void)
 
 			shim_assert(*spte_of(&root, i) == (in && !way ? SPTE_PRESENT : w),
 				    "the SPTEs of the range and no other");
-			/* What becomes of the first root changes nothing. */
+			/* The first root does not matter. */
 			shim_assert(*spte_of(&other, i) == (in && way != 4 ?
 							    SPTE_PRESENT : w),
 				    "the same in each root");
@@ -241,10 +241,10 @@ static void test_range(void)
 	done("spte: the pages of the ranges, in valid roots of the address space");
 }
 
-/* A table that is not there, between looks at one that is. */
+/* A table is missing between two ranges of one that exists. */
 static void test_hole(void)
 {
-	/* The first table, the second, and the first one again: gfns 1, 5, 3 */
+	/* The first table, the second one, and the first one: gfns 1, 5, 3 */
 	struct kvm_dirty_ring_pool_range ranges[] = {
 		{ .memslot = &slot, .offset = 0, .mask = 1 },
 		{ .memslot = &slot, .offset = SPTE_ENT_PER_PAGE, .mask = 1 },
@@ -256,7 +256,7 @@ static void test_hole(void)
 	for (i = 0; i < SPTES; i++)
 		*spte_of(&root, i) = w;
 	root.huge = BIT(1);
-	/* One root: what was found in it is not forgotten for another's. */
+	/* With a second root the walk would forget the table it has found. */
 	other.role.invalid = true;
 	kvm_arch_dirty_ring_pool_protect(&kvm, ranges, ARRAY_SIZE(ranges));
 	other.role.invalid = false;
@@ -269,9 +269,9 @@ static void test_hole(void)
 }
 
 /*
- * Others want the CPU or the lock after any of the ranges: the walk goes on where
- * it stopped, each range is done once.  And shadow pages appear in between: then
- * the rest is the writer's.
+ * Others want the CPU or the lock after any range: the walk goes on where it
+ * stopped, and handles each range once.  If shadow pages appear in between, the
+ * rest is left to the walk that holds mmu_lock for write.
  */
 static void test_breaks(void)
 {
@@ -288,7 +288,7 @@ static void test_breaks(void)
 		ranges[i] = (struct kvm_dirty_ring_pool_range) {
 			.memslot = &slot, .offset = i, .mask = 1,
 		};
-	/* After each range two questions are asked, or one. */
+	/* A walk asks once or twice after each range. */
 	for (after = 0; after <= nr; after++) {
 		for (way = 0; way < 1 << 2 * (nr - 1); way++) {
 			for (i = 0; i < SPTES; i++)
@@ -308,8 +308,8 @@ static void test_breaks(void)
 					    "each range is done once");
 			shim_assert(*spte_of(&root, 0) == w, "no other page");
 			shim_assert(kvm.pfns_dirty + __builtin_popcountl(by_writer) == nr,
-				    "as many as there are");
-			/* All from one on, as its pages are 1 to SPTES - 1. */
+				    "every range is done");
+			/* Everything from one page on: the pages are 1 to SPTES - 1. */
 			shim_assert(!by_writer ||
 				    by_writer + (by_writer & -by_writer) == BIT(SPTES),
 				    "the writer has all that is left");
@@ -333,7 +333,7 @@ int main(void)
 
 	the_kvm = &kvm;
 	CDS_INIT_LIST_HEAD(&kvm.arch.tdp_mmu_roots);
-	/* Apart, for the address sanitizer to see who leaves one. */
+	/* One allocation each: the address sanitizer sees an overrun. */
 	for (i = 0; i < SPTES / SPTE_ENT_PER_PAGE; i++) {
 		root.table[i] = calloc(SPTE_ENT_PER_PAGE, sizeof(u64));
 		other.table[i] = calloc(SPTE_ENT_PER_PAGE, sizeof(u64));

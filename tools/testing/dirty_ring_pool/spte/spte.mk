@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# What a reset does to SPTEs: x86's part of it, on an MMU of the test's own
+# x86's part of a reset, on a model of KVM's MMU
 MMU	:= $(POOL)/arch/x86/kvm/mmu/dirty_ring_reset.c
 $(OUTPUT)/spte-asan: spte/spte.c $(MMU) $(wildcard spte/shim/*.h spte/shim/*/*.h) $(DEPS)
 	@mkdir -p $(@D)

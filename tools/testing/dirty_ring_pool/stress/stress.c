@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Stress: real threads, and a checker that knows every mark.
+ * Stress test: real threads, and a checker that knows every mark.
  *
- * vCPU threads join with a ring each while others run, enter as the gate lets
- * them, and mark; others mark for the VM; yet others harvest and reset, any
- * ring, in parallel; one switches the policy.  Each mark is one of a kind: in
- * the end each was harvested and protected exactly once, and no other was.
+ * vCPU threads join the pool with a ring each while others run, pass the gate,
+ * and mark pages.  Further threads mark pages for the VM, harvest and reset rings
+ * in parallel, and switch the policy.  Every mark is unique: at the end each one
+ * was harvested and protected exactly once, and nothing else was.
  *
- * Two kinds of run: in a strict one vCPUs obey the gate and the VM's marks stay
- * out of the reserves, and then no mark may be lost at all.  In a lossy one
- * nobody obeys, and marks come from signal handlers, too, as from interrupts:
- * each mark was harvested or counted as lost.
+ * In a strict run vCPUs obey the gate, and marks of the VM do not use reserves:
+ * no mark may be lost.  In a lossy run nobody waits at the gate, and signal
+ * handlers mark pages as interrupts do: each mark was harvested or counted as
+ * lost.
  *
  *   stress [SEED [MILLISECONDS]]
  */
@@ -22,9 +22,9 @@
 #include <unistd.h>
 #include "harness.h"
 
-#define MAX_USERS	128		/* the VM's threads from 64 on */
-#define MARKS		131072	/* of each user, at most */
-#define IRQ		MAX_USERS	/* + user: slots of marks by signals */
+#define MAX_USERS	128		/* from 64 on: the VM's threads */
+#define MARKS		131072	/* at most, of each user */
+#define IRQ		MAX_USERS	/* + user: the slot of its signal handler */
 
 static const struct {
 	u32 vcpus, vms, drainers;
@@ -104,8 +104,8 @@ static bool mark(u32 user, u32 nr, unsigned int flags)
 }
 
 /*
- * Nobody obeys the gate in a lossy run; but not all that is marked shall be lost.
- * Who lost marks lets some rings be reset, or some time pass.
+ * In a lossy run most marks should not be lost either.  After a loss, wait until
+ * some rings were reset or some time has passed.
  */
 static void let_drain(u32 *state, s64 *lost)
 {
@@ -123,7 +123,7 @@ static void let_drain(u32 *state, s64 *lost)
 		usleep(100);
 }
 
-/* As an interrupt that marks, maybe in the midst of a claim. */
+/* Like an interrupt that marks a page, possibly during a claim. */
 static void on_signal(int sig)
 {
 	u32 slot = IRQ + me;
@@ -135,7 +135,7 @@ static void on_signal(int sig)
 	next[slot]++;
 }
 
-/* All are there, above all those that drain, before the first one marks. */
+/* No thread marks before all threads run, in particular those that drain. */
 static void wait_for_go(void)
 {
 	__atomic_fetch_add(&ready, 1, __ATOMIC_RELEASE);
@@ -169,7 +169,7 @@ static void *vcpu(void *arg)
 			sched_yield();
 			continue;
 		}
-		/* Leaves the guest soon after it used a reserve. */
+		/* Leave the guest soon after the use of a reserve. */
 		while (stay-- && (runs[run].lossy || !vm.user[me].reserve)) {
 			if (!mark(me, 1 + random_of(&state, runs[run].rsvd), 0))
 				goto out;
@@ -251,8 +251,8 @@ static void *switcher(void *arg)
 }
 
 /*
- * A run in which nearly all is lost shows little: a lossy one goes on until a
- * tenth was not, however slow the machine is, but not for ever.
+ * A run that loses nearly all marks shows little: a lossy run goes on until a
+ * tenth of its marks was not lost, for up to half a minute.
  */
 static bool enough(u64 passed, u32 milliseconds)
 {
@@ -370,7 +370,7 @@ int main(int argc, char **argv)
 	u32 i;
 	int bad = 0;
 
-	/* Fixed, so that a failure can be had again; 0 is the default, too. */
+	/* A fixed default, so that a failure can be reproduced. */
 	seed = argc > 1 && atoi(argv[1]) ? (u32)atoi(argv[1]) : 20191203;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("# stress: seed %u, %u ms a run\n", seed, milliseconds);

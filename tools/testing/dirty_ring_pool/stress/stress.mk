@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# Real threads, for MS milliseconds a run
+# Real threads, MS milliseconds a run
 $(foreach f,native asan tsan gcov,$(eval $(call program,stress,$(f),stress/stress.c $(POLICY))))
 
 MS	?= 200

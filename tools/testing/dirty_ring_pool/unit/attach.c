@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Rings that join the pool, leave it, and come back. */
+/* Rings join the pool, leave it, and come back. */
 #include "unit.h"
 
 void test_growth(void)
@@ -53,7 +53,7 @@ void test_detach(void)
 		give(0);
 		EQUAL(vm_harvest(&vm, i, 2, NULL, NULL), 2);
 		vm_detach(&vm, i);
-		/* what was harvested is reset, the rest is elsewhere, in order */
+		/* harvested entries are reset, the others move, in order */
 		EQUAL(vm_word(&vm, i), DETACHED);
 		EQUAL(vm.protected, 2);
 		EQUAL(kvm_dirty_pool_used(&vm.ring[i]), 0);
@@ -61,7 +61,7 @@ void test_detach(void)
 		CHECK(!(vm.pool.room[0] & BIT(i)));
 		EQUAL(vm.overflows, 0);
 		expect_next = 2;
-		/* round-robin and lru take another ring for each */
+		/* round-robin and lru spread them over the rings */
 		if (!strcmp(policies[p], "last-used") ||
 		    !strcmp(policies[p], "mru"))
 			EQUAL(vm_harvest(&vm, vm.pool.vm_user.last->index, ~0u,
@@ -78,33 +78,33 @@ void test_detach_unused(void)
 {
 	vm_init(&vm, 3, 3, 16, 4, NULL, 0);
 	vm_detach(&vm, 1);
-	/* nobody is offered the ring, nor waits for it */
+	/* no policy offers the ring, no claim waits for it */
 	EQUAL(vm_mark(&vm, 1, 0, 0, 24, 0), 24);
 	EQUAL(vm.ring[1].claims, 0);
 	CHECK(kvm_dirty_pool_exhausted(&vm.pool));
 	EQUAL(vm_mark(&vm, 1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 0);
 	EQUAL(vm_mark(&vm, 1, 0, 0, 8, 0), 8);
 	EQUAL(vm.overflows, 0);
-	/* all full, as if it were not there: not given up, see full_at */
+	/* all other rings are full: full_at records that */
 	vm.pool.full_at = ~vm.pool.resets.counter;
 	EQUAL(claim_flags(1, &claims[1], KVM_DIRTY_POOL_NOWAIT), NONE);
 	EQUAL(vm.pool.full_at, vm.pool.resets.counter);
 	if (failed) {
-		/* Else each mark to come waits for ever. */
+		/* The marks below would wait forever. */
 		vm_exit(&vm);
 		return;
 	}
 	EQUAL(claim(1), NONE);
 	EQUAL(vm.ring[1].claims, 0);
-	/* a second time: nothing is done */
+	/* a second detach does nothing */
 	EQUAL(vm.ring[1].reset_index, 0);
 	vm_detach(&vm, 1);
 	EQUAL(vm_word(&vm, 1), DETACHED);
 	EQUAL(vm.ring[1].drains, 0);
-	/* nor by a reset */
+	/* neither does a reset */
 	EQUAL(vm_drain(&vm, 1), 0);
 	EQUAL(vm_word(&vm, 1), DETACHED);
-	/* the last ones */
+	/* the last rings */
 	EQUAL(vm_drain(&vm, 0), 16);
 	vm_detach(&vm, 2);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 16);
@@ -119,7 +119,7 @@ void test_detach_unused(void)
 void test_detach_parked(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
-	/* parked, with entries in its reserve; the other has room */
+	/* parked, with entries in its reserve; the other ring has room */
 	fill_all();
 	vm_mark(&vm, 0, 0, 0, 1, 0);
 	EQUAL(vm.pool.nr_reserve.counter, 1);
@@ -148,7 +148,7 @@ void test_detach_parked(void)
 	vm_exit(&vm);
 }
 
-/* What nobody asks for any more takes no room, and is not lost. */
+/* Pages that are no longer logged take no room, and are not lost. */
 void test_detach_unwanted(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, "last-used", 0);
@@ -188,14 +188,14 @@ void test_attach(void)
 			      vm.ring[0].dirty_index - was <= 16);
 			EQUAL(vm.pool.avail[0], 1);
 			EQUAL(vm.pool.room[0], 1);
-			/* from the first entry on, to the soft limit */
+			/* entries begin at the first one, up to the soft limit */
 			expect_next = 100;
 			EQUAL(vm_mark(&vm, 0, 5, 100, 12, 0), 12);
 			EQUAL(vm.ring[0].gfns[0].offset, 100);
 			EQUAL(vm_word(&vm, 0), PARKED);
 			EQUAL(vm_harvest(&vm, 0, ~0u, in_order, NULL), 12);
 			EQUAL(vm_reset(&vm, 0), 12);
-			/* attached already */
+			/* a second attach does nothing */
 			was = vm.ring[0].dirty_index;
 			kvm_dirty_pool_attach(&vm.pool, &vm.ring[0]);
 			EQUAL(vm.ring[0].dirty_index, was);
@@ -229,7 +229,7 @@ void test_not_added(void)
 	vm_exit(&vm);
 }
 
-/* What a policy is told: not of a ring that is detached. */
+/* No policy offers a detached ring, also after a switch. */
 void test_detach_policy(void)
 {
 	u32 a, b, i;

@@ -20,7 +20,7 @@ void test_states(void)
 	CHECK(kvm_dirty_pool_exhausted(&vm.pool));
 	EQUAL(vm.parks, 1);
 	EQUAL(vm.last_park, 0);
-	/* it is parked when it is said to be */
+	/* the ring is parked before the event is sent */
 	EQUAL(vm.park_word, PARKED);
 	EQUAL(vm.pool.nr_reserve.counter, 0);
 	/* the reserve */
@@ -34,7 +34,7 @@ void test_states(void)
 	EQUAL(vm_word(&vm, 0), PARKED | RESERVE);
 	EQUAL(vm.reserves, 1);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 13);
-	/* a drain in parts frees it with the last one */
+	/* only the reset of the last entry frees it */
 	for (i = 0; i < 13; i++) {
 		EQUAL(vm_word(&vm, 0), PARKED | RESERVE);
 		EQUAL(vm_harvest(&vm, 0, 1, NULL, NULL), 1);
@@ -55,7 +55,7 @@ void test_states(void)
 void test_reset_while_claimed(void)
 {
 	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
-	/* drained between the push and the return: never seen as parked */
+	/* drained between push and return: it is never parked */
 	vm_mark(&vm, 0, 0, 0, 11, 0);
 	claim(0);
 	EQUAL(claims[0].room, 1);
@@ -64,7 +64,7 @@ void test_reset_while_claimed(void)
 	give(0);
 	EQUAL(vm_word(&vm, 0), FREE);
 	EQUAL(vm.parks, 0);
-	/* parked, its reserve claimed, and drained meanwhile */
+	/* parked, then drained while its reserve is claimed */
 	vm_mark(&vm, 0, 0, 0, 12, 0);
 	EQUAL(vm_word(&vm, 0), PARKED);
 	claim(0);
@@ -76,7 +76,7 @@ void test_reset_while_claimed(void)
 	EQUAL(vm_drain(&vm, 0), 1);
 	EQUAL(vm_word(&vm, 0), FREE);
 	EQUAL(vm.pool.nr_reserve.counter, 0);
-	/* the same, the return comes last */
+	/* the same, with the push before the drain */
 	vm_mark(&vm, 0, 0, 0, 12, 0);
 	claim(0);
 	kvm_dirty_pool_push(&claims[0], 0, 0);
@@ -92,14 +92,14 @@ void test_reset_while_claimed(void)
 void test_nowait(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
-	/* interrupts the claim of the last used ring */
+	/* an interrupt while the last used ring is claimed */
 	EQUAL(claim(0), 0);
 	EQUAL(claim_flags(0, &claims[1], KVM_DIRTY_POOL_NOWAIT), 1);
 	EQUAL(claim_flags(0, &claims[2], KVM_DIRTY_POOL_NOWAIT), NONE);
 	EQUAL(claim_flags(0, &claims[2], KVM_DIRTY_POOL_NORESERVE), NONE);
 	give(1);
 	give(0);
-	/* one parked, one claimed: its reserve, at once */
+	/* one ring parked, one claimed: the parked one's reserve, at once */
 	vm_mark(&vm, 0, 0, 0, 12, 0);
 	EQUAL(claim(1), 0);
 	EQUAL(claim_flags(2, &claims[2], KVM_DIRTY_POOL_NOWAIT), 1);
@@ -113,7 +113,7 @@ void test_all_claimed(void)
 {
 	vm_init(&vm, 1, 1, 16, 4, NULL, 0);
 	claim(0);
-	/* the owner never comes back: bounded, and lost loudly */
+	/* the owner never returns: the wait is bounded, OVERFLOW is set */
 	EQUAL(vm_mark(&vm, 1, 0, 0, 1, 0), 1);
 	EQUAL(vm.overflows, 1);
 	give(0);
@@ -129,7 +129,7 @@ void test_all_claimed(void)
 
 void test_batches(void)
 {
-	/* 64 at a time, and not over the soft limit */
+	/* at most 64 entries a claim, up to the soft limit */
 	vm_init(&vm, 3, 3, 256, 64, NULL, 0);
 	EQUAL(claim(0), 0);
 	EQUAL(claims[0].room, KVM_DIRTY_POOL_BATCH);
@@ -157,7 +157,7 @@ void test_batches(void)
 	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 100);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 30);
 	EQUAL(vm.ring[0].claims, 2);
-	/* exactly full, with reserves */
+	/* the reserves fill exactly */
 	EQUAL(vm_mark(&vm, 0, 0, 0, 70 + 28 + 28, 0), 126);
 	EQUAL(vm.overflows, 0);
 	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
@@ -208,7 +208,7 @@ void test_soft_end_lags(void)
 		EQUAL(vm_drain(&vm, 0), 7);
 	}
 	EQUAL(vm.parks, 0);
-	/* the limit is counted from what is reset */
+	/* the limit moves with the resets */
 	vm_mark(&vm, 0, 0, 0, 8, 0);
 	vm_harvest(&vm, 0, 3, NULL, NULL);
 	EQUAL(vm_reset(&vm, 0), 3);
@@ -232,7 +232,7 @@ void test_vm_user(void)
 	vm_exit(&vm);
 }
 
-/* A ring comes with its vCPU: no move until somebody else has it. */
+/* The first claim is no move: a vCPU's ring is its own until another claims it. */
 void test_first_claim(void)
 {
 	vm_init(&vm, 3, 3, 16, 4, "last-used", 0);
@@ -248,7 +248,7 @@ void test_first_claim(void)
 	vm_exit(&vm);
 }
 
-/* At its old soft limit, but drained meanwhile: no park, and none is counted. */
+/* A ring at its old soft limit that was drained is not parked, and not counted. */
 void test_no_park(void)
 {
 	vm_init(&vm, 1, 1, 16, 4, NULL, 0);

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The gate: who used a reserve waits for a drain. */
+/* The gate: a user of the reserve waits for a drain. */
 #include "unit.h"
 
 void test_gate(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	fill_all();
-	/* used no reserve: not stopped */
+	/* a user that used no reserve passes */
 	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
 	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
 	vm_mark(&vm, 0, 0, 0, 1, 0);
 	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
 	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
-	/* a FREE ring, but a reserve entry undrained */
+	/* one ring is FREE, but a reserve entry is left */
 	EQUAL(vm_drain(&vm, 1), 12);
 	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
-	/* the reserve drained in part */
+	/* a part of the reserve is drained */
 	EQUAL(vm_harvest(&vm, 0, 12, NULL, NULL), 12);
 	EQUAL(vm_reset(&vm, 0), 12);
 	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
 	EQUAL(vm_drain(&vm, 0), 1);
 	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
 	CHECK(!vm.user[0].reserve);
-	/* all reserves drained, but no ring FREE */
+	/* all reserves are drained, but no ring is FREE */
 	fill_all();
 	vm_mark(&vm, 0, 0, 0, 1, 0);
 	EQUAL(vm_drain(&vm, 0), 13);
@@ -36,7 +36,7 @@ void test_gate(void)
 	vm_exit(&vm);
 }
 
-/* A userspace that only ever drains one ring lets nobody eat all reserves. */
+/* Users cannot exhaust the reserves when userspace only drains one ring. */
 void test_gate_one_ring_drained(void)
 {
 	u32 round, u, entered = 0;
@@ -47,7 +47,7 @@ void test_gate_one_ring_drained(void)
 			if (kvm_dirty_pool_gate(&vm.pool, &vm.user[u]))
 				continue;
 			entered++;
-			/* a stay: until a reserve is used, then rsvd at most */
+			/* a stay in the guest: at most rsvd marks into reserves */
 			while (!vm.user[u].reserve)
 				vm_mark(&vm, u, 0, 0, 1, 0);
 			vm_mark(&vm, u, 0, 0, 3, 0);
@@ -57,7 +57,7 @@ void test_gate_one_ring_drained(void)
 	EQUAL(vm.overflows, 0);
 	EQUAL(vm.pool.overflow.counter, 0);
 	CHECK(entered >= 4);
-	/* they go on when all is drained */
+	/* they pass once all rings are drained */
 	for (u = 0; u < 4; u++)
 		vm_drain(&vm, u);
 	for (u = 0; u < 4; u++)
@@ -74,7 +74,7 @@ void test_gate_spare(void)
 
 		vm_init(&vm, 2, 2, 16, 4, policies[p], 0);
 		fill_all();
-		/* two have to wait, and are counted once each */
+		/* two users wait, and each is counted once */
 		vm_mark(&vm, 0, 0, 0, 1, 0);
 		vm_mark(&vm, 1, 0, 0, 1, 0);
 		for (i = 0; i < 3; i++) {
@@ -83,24 +83,24 @@ void test_gate_spare(void)
 		}
 		CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
 		EQUAL(vm.pool.nr_gated.counter, 2);
-		/* who used no reserve is none of them */
+		/* a user that used no reserve is not counted */
 		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[2]));
 		EQUAL(vm.pool.nr_gated.counter, 2);
-		/* a ring is claimed: no reason to wait */
+		/* all reserves are drained */
 		EQUAL(vm_drain(&vm, 0) + vm_drain(&vm, 1), 26);
 		parks = vm.parks;
-		/* the last entry of each is left */
+		/* marks of the VM leave the last entry of each ring */
 		EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 22);
 		EQUAL(vm_mark(&vm, -1, 0, 0, 1, KVM_DIRTY_POOL_NORESERVE), 0);
 		EQUAL(vm.parks, parks);
 		EQUAL(vm_word(&vm, 0), FREE);
 		EQUAL(vm_word(&vm, 1), FREE);
-		/* counted from what is reset */
+		/* after a reset, of the new limit */
 		EQUAL(vm_harvest(&vm, 0, 5, NULL, NULL), 5);
 		EQUAL(vm_reset(&vm, 0), 5);
 		EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 5);
 		EQUAL(vm.parks, parks);
-		/* one passes, and the other still waits */
+		/* one user passes, the other one still waits */
 		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
 		EQUAL(vm.pool.nr_gated.counter, 1);
 		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
@@ -108,7 +108,7 @@ void test_gate_spare(void)
 		EQUAL(vm_mark(&vm, -1, 0, 0, 1, KVM_DIRTY_POOL_NORESERVE), 0);
 		CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[1]));
 		EQUAL(vm.pool.nr_gated.counter, 0);
-		/* nobody does: to the last entry */
+		/* nobody waits: marks of the VM take the last entries */
 		EQUAL(vm_mark(&vm, -1, 0, 0, 100, KVM_DIRTY_POOL_NORESERVE), 2);
 		EQUAL(vm.parks, parks + 2);
 		EQUAL(vm.pool.overflow.counter, 0);
@@ -123,7 +123,7 @@ void test_gate_spare(void)
 	vm_exit(&vm);
 }
 
-/* Whoever will not come back to look need not have room left for it. */
+/* No room is kept for a user that will not look at the gate again. */
 void test_ungate(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
@@ -138,7 +138,7 @@ void test_ungate(void)
 	kvm_dirty_pool_ungate(&vm.pool, &vm.user[0]);
 	kvm_dirty_pool_ungate(&vm.pool, &vm.user[0]);
 	EQUAL(vm.pool.nr_gated.counter, 0);
-	/* it does come back */
+	/* it does look again */
 	CHECK(kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));
 	EQUAL(vm.pool.nr_gated.counter, 1);
 	vm_drain(&vm, 0);
@@ -148,7 +148,7 @@ void test_ungate(void)
 	vm_exit(&vm);
 }
 
-/* With no ring there is none to wait for. */
+/* Without any ring there is nothing to wait for. */
 void test_gate_no_ring(void)
 {
 	u32 i;

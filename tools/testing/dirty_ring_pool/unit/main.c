@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Unit tests: one thread, each rule of the pool by itself.  TAP. */
+/* Unit tests: a single thread checks one rule of the pool at a time.  TAP. */
 #include "unit.h"
 
 struct vm vm;
@@ -58,7 +58,7 @@ void in_order(void *arg, u32 ring, u32 slot, u64 offset)
 	expect_next++;
 }
 
-/* Those for any policy are done with what POLICIES names, too. */
+/* @any_policy: the test also runs with the policies that POLICIES names. */
 static const struct {
 	const char *name;
 	void (*run)(void);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Marks that are lost, and how that is reported. */
+/* Lost marks, and how the pool reports them. */
 #include "unit.h"
 
-/* One exit tells of each OVERFLOW, and all others that happen anyway. */
+/*
+ * Each OVERFLOW causes one exit.  Exits for another reason report it until it is
+ * cleared.
+ */
 void test_report_overflow(void)
 {
 	u32 i;
@@ -15,7 +18,7 @@ void test_report_overflow(void)
 		CHECK(kvm_dirty_pool_report_overflow(&vm.pool, i));
 		CHECK(!kvm_dirty_pool_report_overflow(&vm.pool, false));
 		CHECK(kvm_dirty_pool_report_overflow(&vm.pool, true));
-		/* more of the same */
+		/* further losses */
 		vm_mark(&vm, 0, 0, 0, 2, 0);
 		CHECK(!kvm_dirty_pool_report_overflow(&vm.pool, false));
 		EQUAL(vm.overflows, i + 1);
@@ -26,7 +29,7 @@ void test_report_overflow(void)
 	vm_exit(&vm);
 }
 
-/* Nothing was reset since all was full: another mark is lost without a search. */
+/* While no ring was reset since all were full, a mark is lost without a search. */
 void test_full_at(void)
 {
 	struct kvm_dirty_pool_ring *ring = &vm.ring[0];
@@ -38,7 +41,7 @@ void test_full_at(void)
 	for (round = 0; round < 3; round++) {
 		EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
 		EQUAL(vm.pool.overflows.counter, 4 * round + 1);
-		/* room that no reset has told of is not looked for */
+		/* no search for room that no reset has reported */
 		ring->reset_index++;
 		exhaustions = vm.pool.exhaustions.counter;
 		EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
@@ -47,7 +50,7 @@ void test_full_at(void)
 		EQUAL(vm_mark(&vm, -1, 0, 0, 1, 0), 1);
 		EQUAL(vm.pool.overflows.counter, 4 * round + 4);
 		EQUAL(vm.pool.exhaustions.counter, exhaustions + 4);
-		/* nor if it is told of, but after OVERFLOW was cleared it is */
+		/* a reset, a cleared OVERFLOW or an old full_at starts one */
 		if (round == 0)
 			atomic_inc(&vm.pool.resets);
 		else if (round == 1)
@@ -57,7 +60,7 @@ void test_full_at(void)
 		EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
 		EQUAL(vm.pool.overflows.counter, 4 * round + 4);
 	}
-	/* for real: a reset, a ring that joins, one that comes back */
+	/* by the API: a reset, a ring that joins, one that comes back */
 	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
 	EQUAL(vm.pool.overflows.counter, 13);
 	vm.fetch[0] = ring->reset_index;
@@ -83,7 +86,7 @@ void test_overflow_told(void)
 	EQUAL(vm_mark(&vm, 0, 0, 0, 16, 0), 16);
 	vm.user[1].reserve = false;
 	EQUAL(vm_mark(&vm, 1, 0, 0, 1, 0), 1);
-	/* used no reserve, and has to pass the gate all the same */
+	/* it used no reserve, but has to pass the gate */
 	CHECK(vm.user[1].reserve);
 	EQUAL(vm.losses, 1);
 	EQUAL(vm.overflows, 1);
@@ -93,7 +96,7 @@ void test_overflow_told(void)
 	EQUAL(vm.losses, 4);
 	EQUAL(vm.overflows, 1);
 	EQUAL(vm.pool.overflows.counter, 6);
-	/* userspace clears it: the next is news */
+	/* userspace clears OVERFLOW: the next loss is reported again */
 	atomic_set(&vm.pool.overflow, 0);
 	EQUAL(vm_mark(&vm, 1, 0, 0, 1, 0), 1);
 	EQUAL(vm_mark(&vm, 1, 0, 0, 1, 0), 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* In which order policies offer rings, and switches between policies. */
+/* The order in which policies offer rings, and switches between policies. */
 #include "unit.h"
 
 void test_last_used(void)
@@ -13,7 +13,7 @@ void test_last_used(void)
 	give(0);
 	give(1);
 	give(2);
-	/* each keeps its own, and another's is the next one */
+	/* each user keeps its ring, others take the next one */
 	EQUAL(touch(2), 2);
 	EQUAL(touch(1), 1);
 	EQUAL(touch(0), 0);
@@ -51,7 +51,7 @@ void test_lru(void)
 		EQUAL(touch(0), i % 4);
 	for (i = 0; i < 4; i++)
 		EQUAL(claim(i), i);
-	/* the order of return is the order of claim */
+	/* rings are claimed in the order of their return */
 	give(2);
 	give(0);
 	give(3);
@@ -110,7 +110,7 @@ void test_policy_long(void)
 {
 	u32 p, i;
 
-	/* laps of the queue, of the tags and of the cursor */
+	/* the queue, the tags and the cursor wrap several times */
 	for (p = 0; p < nr_policies; p++) {
 		u32 used[VM_MAX_RINGS] = {};
 
@@ -142,7 +142,7 @@ void test_next(void)
 		EQUAL(kvm_dirty_pool_next(&vm.pool, i), i);
 	EQUAL(kvm_dirty_pool_next(&vm.pool, 64), 0);
 	EQUAL(kvm_dirty_pool_next(&vm.pool, NONE), 0);
-	/* parked ones are skipped, around the end as well */
+	/* parked rings are skipped, also across the end */
 	vm.user[0].last = &vm.ring[63];
 	vm_mark(&vm, 0, 0, 0, 12, 0);
 	EQUAL(vm_word(&vm, 63), PARKED);
@@ -155,7 +155,7 @@ void test_next(void)
 	vm_exit(&vm);
 }
 
-/* More than 64 rings: more than one word of the bitmap. */
+/* More than 64 rings need more than one word of the bitmaps. */
 void test_many_rings(void)
 {
 	static struct kvm_dirty_pool_ring extra[70];
@@ -180,7 +180,7 @@ void test_many_rings(void)
 		EQUAL(kvm_dirty_pool_next(&vm.pool, 70), NONE);
 		EQUAL(vm_drain(&vm, 7), 3);
 		EQUAL(kvm_dirty_pool_next(&vm.pool, 70), 7);
-		/* the gfns of the rest are not from kzalloc() */
+		/* vm_exit() must not free the gfns of the others */
 		vm.pool.nr_rings = 64;
 		vm_exit(&vm);
 	}
@@ -203,7 +203,7 @@ void test_switch(void)
 	for (a = 0; a < nr_policies; a++) {
 		for (b = 0; b < nr_policies; b++) {
 			vm_init(&vm, 4, 4, 16, 4, policies[a], 0);
-			/* one claimed over the switch, one parked */
+			/* during the switch one ring is claimed and one parked */
 			EQUAL(vm_mark(&vm, 3, 0, 0, 12, 0), 12);
 			CHECK(claim(0) < 4);
 			EQUAL(kvm_dirty_pool_set_policy(&vm.pool, policies[b]), 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The registry of policies, and policies that tests add to it.  It keeps its list
- * of built-in ones to itself, hence it is included and not linked.
+ * The registry of policies, and policies that tests add to it.  Its list of
+ * built-in policies is static: include the file instead of linking it.
  */
 #include <virt/kvm/dirty_ring_policy.c>
 
@@ -85,7 +85,7 @@ void test_registry(void)
 	EQUAL(mod.refs, 1);
 	kvm_dirty_pool_policy_put(got);
 	EQUAL(mod.refs, 0);
-	/* a pool keeps the module */
+	/* a pool holds a reference to the module */
 	vm_init(&vm, 2, 2, 16, 4, "lazy", 0);
 	EQUAL(mod.refs, 1);
 	EQUAL(touch(0), 0);
@@ -96,7 +96,7 @@ void test_registry(void)
 	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "lazy"), -ENOENT);
 	mod.going = false;
 	vm_exit(&vm);
-	/* the default keeps it, too */
+	/* so does the default */
 	EQUAL(kvm_dirty_pool_policy_set_default("no such"), -ENOENT);
 	EQUAL(kvm_dirty_pool_policy_set_default("lazy"), 0);
 	EQUAL(mod.refs, 1);
@@ -118,7 +118,7 @@ static void count_put(void *data, u32 ring)
 	nr_put++;
 }
 
-/* A policy may want both the last ring tried and all returns. */
+/* A policy may be sticky and still have a put(). */
 void test_sticky_put(void)
 {
 	struct kvm_dirty_pool_policy p = {
@@ -142,7 +142,7 @@ void test_sticky_put(void)
 	kvm_dirty_pool_policy_unregister(&p);
 }
 
-/* A policy that offers nonsense is slow, and no more. */
+/* A policy that offers nonsense is slow, but safe. */
 void test_mad_policy(void)
 {
 	struct kvm_dirty_pool_policy mad = { .name = "mad", .pick = mad_pick };
@@ -162,7 +162,7 @@ void test_mad_policy(void)
 	kvm_dirty_pool_policy_unregister(&mad);
 }
 
-/* Either way: one that is only built in is not tested. */
+/* A built-in policy that is not in the list would not be tested. */
 void test_builtin(void)
 {
 	u32 i, k;

@@ -13,7 +13,7 @@ void test_reserve_full(void)
 	EQUAL(vm.overflows, 0);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 16);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 16);
-	/* the user's own share first */
+	/* the user's own ring comes first */
 	EQUAL(vm.user[1].last->index, 0);
 	EQUAL(claim_flags(0, &claims[0], 0), NONE);
 	EQUAL(claim_flags(0, &claims[0], KVM_DIRTY_POOL_NOWAIT), NONE);
@@ -23,7 +23,7 @@ void test_reserve_full(void)
 	EQUAL(vm.pool.overflows.counter, 3);
 	CHECK(vm.user[0].reserve);
 	CHECK(vm.pool.exhaustions.counter >= 3);
-	/* one entry reset of a full ring makes room for one */
+	/* the reset of one entry makes room for one */
 	EQUAL(vm_harvest(&vm, 1, 1, NULL, NULL), 1);
 	EQUAL(vm_reset(&vm, 1), 1);
 	EQUAL(vm_word(&vm, 1), PARKED | RESERVE);
@@ -55,7 +55,7 @@ void test_reserve_hint(void)
 	EQUAL(vm_mark(&vm, 0, 0, 0, 8, 0), 8);
 	EQUAL(vm.pool.room[0], 4);
 	EQUAL(touch(0), 2);
-	/* a reset that takes nothing, one of a single entry */
+	/* an empty reset does not change the hint, one entry does */
 	EQUAL(vm_reset(&vm, 0), 0);
 	EQUAL(vm.pool.room[0], 4);
 	EQUAL(vm_harvest(&vm, 1, 1, NULL, NULL), 1);
@@ -63,7 +63,7 @@ void test_reserve_hint(void)
 	EQUAL(vm.pool.room[0], 6);
 	EQUAL(touch(0), 1);
 	EQUAL(vm.pool.room[0], 4);
-	/* wrong, it costs time and no more: 3 entries are left */
+	/* a wrong hint only costs time: three entries are left */
 	vm.pool.room[0] = 3;
 	EQUAL(touch(0), 2);
 	vm.pool.room[0] = 0;
@@ -72,7 +72,7 @@ void test_reserve_hint(void)
 	EQUAL(vm.overflows, 0);
 	vm.pool.room[0] = 7;
 	EQUAL(claim(0), NONE);
-	/* freed */
+	/* the hint after a drain */
 	vm.pool.room[0] = 0;
 	EQUAL(vm_drain(&vm, 0), 16);
 	EQUAL(vm_word(&vm, 0), FREE);
@@ -87,7 +87,7 @@ void test_reserve_claimed_by_other(void)
 	EQUAL(claim(0), 0);
 	vm.user[1].home = 0;
 	EQUAL(claim(1), 1);
-	/* both reserves are held: an interrupt does not wait */
+	/* both reserves are claimed: an interrupt does not wait */
 	EQUAL(claim_flags(2, &claims[2], KVM_DIRTY_POOL_NOWAIT), NONE);
 	give(0);
 	EQUAL(claim_flags(2, &claims[2], KVM_DIRTY_POOL_NOWAIT), 0);
@@ -96,7 +96,7 @@ void test_reserve_claimed_by_other(void)
 	vm_exit(&vm);
 }
 
-/* Rings that were tried in vain before a reserve was claimed. */
+/* A claim of a reserve counts the rings that it tried before. */
 void test_reserve_retries(void)
 {
 	vm_init(&vm, 2, 2, 16, 4, "last-used", 0);
@@ -111,7 +111,7 @@ void test_reserve_retries(void)
 	vm_exit(&vm);
 }
 
-/* Each who uses a reserve has to pass the gate, not only who begins it. */
+/* Each user of a reserve has to pass the gate, not only the first one. */
 void test_reserve_second_user(void)
 {
 	vm_init(&vm, 1, 1, 16, 4, NULL, 0);

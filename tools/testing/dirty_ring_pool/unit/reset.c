@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Resets: what they protect, what they flush, and what userspace can do to them. */
+/* Resets: which pages they protect, when they flush, what userspace can do. */
 #include <errno.h>
 #include <linux/sched/signal.h>
 #include "unit.h"
@@ -21,7 +21,7 @@ void test_reset_runs(void)
 	bool dup;
 	u32 i, k;
 
-	/* joined into masks or not, each page is protected, none else */
+	/* each page is protected, and no other, whether joined into a run or not */
 	vm_init(&vm, 1, 1, 128, 4, NULL, 0);
 	vm.on_protect = sum_protect;
 	prot_sum = 0;
@@ -37,14 +37,14 @@ void test_reset_runs(void)
 		vm_mark(&vm, 0, 3 + i / 13, offsets[i], 1, 0);
 		for (k = 0, dup = false; k < i; k++)
 			dup |= offsets[k] == offsets[i] && k / 13 == i / 13;
-		/* once, also if it comes again */
+		/* a page that comes twice is protected once */
 		if (!dup)
 			want += (4 + i / 13) * 1000003ull ^ offsets[i];
 	}
 	prot_sum = 0;
 	EQUAL(vm_drain(&vm, 0), ARRAY_SIZE(offsets));
 	CHECK(prot_sum == want);
-	/* many far apart: more runs than are kept */
+	/* pages far apart: more runs than one call takes */
 	vm.protected = 0;
 	vm.protects = 0;
 	for (i = 0; i < 99; i++)
@@ -52,7 +52,7 @@ void test_reset_runs(void)
 	EQUAL(vm_drain(&vm, 0), 99);
 	EQUAL(vm.protected, 99);
 	CHECK(vm.protects >= 2);
-	/* a run up and one down is one run each */
+	/* neighbours are one run */
 	vm.protects = 0;
 	for (i = 0; i < 32; i++)
 		vm_mark(&vm, 0, 0, i, 1, 0);
@@ -76,16 +76,16 @@ void test_reset_merge(void)
 		u32 slot;
 		u64 offset;
 	} entries[] = {
-		/* two scans by turns, one of them down, and each page twice */
+		/* two interleaved scans, one downwards, with pages that come twice */
 		{ 1, 70 }, { 1, 4099 }, { 1, 71 }, { 1, 4098 }, { 1, 127 },
 		{ 1, 4096 }, { 1, 70 }, { 1, 4099 }, { 1, 71 }, { 1, 4098 },
-		/* at the ends of what a run can hold, and just beyond */
+		/* the first and the last page of a run, and their neighbours */
 		{ 1, 64 }, { 1, 4160 }, { 1, 63 },
-		/* the same place of another slot, also of another address space */
+		/* the same offset in another slot and in another address space */
 		{ 2, 70 }, { 1, 68 }, { 0x10001, 70 }, { 2, 71 },
-		/* the same place in the index, far away */
+		/* far away, but in the same place of the hash */
 		{ 1, 70 + (1ull << 40) }, { 1, 69 },
-		/* on both sides of 2^64 */
+		/* on both sides of the wrap at 2^64 */
 		{ 1, ~0ull }, { 3, ~0ull - 63 }, { 3, 5 }, { 3, ~0ull },
 	};
 	static const struct kvm_dirty_pool_run want[] = {
@@ -146,7 +146,7 @@ static bool has_page(const struct kvm_dirty_gfn *pages, u32 nr,
 	return false;
 }
 
-/* Whatever userspace makes of the entries: these pages, and no other. */
+/* Any entries that userspace writes: a reset protects exactly those pages. */
 void test_reset_any(void)
 {
 	struct kvm_dirty_gfn any[ANY_PAGES];
@@ -156,7 +156,7 @@ void test_reset_any(void)
 	vm.on_protect = keep_page;
 	srandom(1);
 	for (round = 0; round < 500; round++) {
-		/* From neighbours to the other end of all that there is */
+		/* From close neighbours to the whole range of offsets */
 		u64 reach = ~0ull >> (random() % 62);
 		u64 base = random() % 3 * (~0ull / 2 - 40);
 
@@ -189,7 +189,7 @@ void test_reset_signal(void)
 	shim_signal_after = 6;
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 1, &count), -EINTR);
 	EQUAL(count, 5);
-	/* what was taken is protected, and flushed */
+	/* the entries that were taken are protected and flushed */
 	EQUAL(vm.protected, 5);
 	EQUAL(vm.flushes, flushes + 1);
 	EQUAL(vm_word(&vm, 0), PARKED);
@@ -201,7 +201,7 @@ void test_reset_signal(void)
 	vm_exit(&vm);
 }
 
-/* The flush of a reset that another thread has done but not flushed. */
+/* A reset flushes what another thread's reset took and did not flush yet. */
 void test_flush(void)
 {
 	unsigned long flushes;
@@ -216,13 +216,13 @@ void test_flush(void)
 	EQUAL(vm.flushes, flushes);
 	EQUAL(vm_drain(&vm, 0), 5);
 	EQUAL(vm.flushes, flushes + 1);
-	/* nothing is left to be taken back, but to be flushed */
+	/* another thread took the entries: only the flush is left */
 	atomic_inc(&vm.pool.resets);
 	EQUAL(vm_reset(&vm, 0), 0);
 	EQUAL(vm.flushes, flushes + 2);
 	EQUAL(vm_reset(&vm, 1), 0);
 	EQUAL(vm.flushes, flushes + 2);
-	/* its count goes round */
+	/* the count of resets wraps */
 	atomic_set(&vm.pool.resets, 0x7fffffff);
 	atomic_set(&vm.pool.flushed, 0x7fffffff);
 	vm_mark(&vm, 0, 0, 0, 5, 0);
@@ -236,7 +236,7 @@ void test_reset_hostile(void)
 	static const u32 flags[] = { 0, 1, 2, 3, 4, 0xfffffffe, 0xffffffff };
 	u32 seed = 1, round, i, f;
 
-	/* all flagged as harvested though nothing was pushed */
+	/* every entry looks harvested, but none was pushed */
 	vm_init(&vm, 2, 2, 16, 4, NULL, -5);
 	for (f = 0; f < ARRAY_SIZE(flags); f++) {
 		for (i = 0; i < 16; i++)
@@ -247,7 +247,7 @@ void test_reset_hostile(void)
 		EQUAL(vm.ring[0].reset_index, -5u);
 	}
 	EQUAL(vm.protected, 0);
-	/* harvested beyond what was pushed */
+	/* more entries look harvested than were pushed */
 	memset(vm.ring[0].gfns, 0, 16 * sizeof(struct kvm_dirty_gfn));
 	vm_mark(&vm, 0, 0, 0, 3, 0);
 	for (i = 0; i < 16; i++)
@@ -256,7 +256,7 @@ void test_reset_hostile(void)
 	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 0);
 	vm_exit(&vm);
 
-	/* anything at any time: indices stay sane, rings come back */
+	/* random writes at any time: indices stay sane, rings become FREE */
 	for (round = 0; round < 2000; round++) {
 		vm_init(&vm, 2, 2, 8, 2, policies[round % nr_policies], -3);
 		for (i = 0; i < 30; i++) {
@@ -291,7 +291,6 @@ void test_reset_hostile(void)
 	}
 }
 
-/* Several rings at once, in order: some of them, and all that is harvested. */
 static void see_quiesces(struct vm *v, u32 slot, u64 offset)
 {
 	CHECK(vm.quiesces);
@@ -306,14 +305,14 @@ void test_reset_range(void)
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 40, &count), 0);
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 3, 3, &count), 0);
 	EQUAL(count, 7);
-	/* nothing was harvested: nobody waits */
+	/* nothing was harvested: no wait for faults */
 	EQUAL(vm.quiesces, 0);
 	for (i = 0; i < 40; i++) {
 		vm.user[0].last = &vm.ring[i];
 		EQUAL(vm_mark(&vm, 0, i, 0, 3, 0), 3);
 		EQUAL(vm_harvest(&vm, i, 3, NULL, NULL), 3);
 	}
-	/* those of the range, and with one wait before the first walk */
+	/* the rings of the range, with one wait before the first walk */
 	vm.flushes = 0;
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 2, 5, &count), 0);
 	EQUAL(count, 7 + 9);
@@ -321,11 +320,11 @@ void test_reset_range(void)
 	EQUAL(vm.flushes, 1);
 	for (i = 0; i < 40; i++)
 		EQUAL(kvm_dirty_pool_used(&vm.ring[i]), i >= 2 && i < 5 ? 0 : 3);
-	/* not for a ring that has nothing, but for the next one */
+	/* the empty rings cause no wait, the next one does */
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 3, 6, &count), 0);
 	EQUAL(count, 7 + 12);
 	EQUAL(vm.quiesces, 2);
-	/* more rings than one wait serves */
+	/* one wait serves a limited number of rings */
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 40, &count), 0);
 	EQUAL(count, 7 + 120);
 	EQUAL(vm.quiesces, 4);
@@ -345,7 +344,7 @@ void test_reset_range_signal(void)
 		vm_harvest(&vm, i, 3, NULL, NULL);
 	}
 	vm.flushes = 0;
-	/* in the second ring: the third is left alone */
+	/* a signal in the second ring: the third is left alone */
 	shim_signal_after = 5;
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 3, &count), -EINTR);
 	shim_signal_after = 0;
@@ -354,7 +353,7 @@ void test_reset_range_signal(void)
 	EQUAL(vm.flushes, 1);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 2);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[2]), 3);
-	/* one that does not kill ends nothing */
+	/* a signal that is not fatal ends nothing */
 	shim_signal_harmless = true;
 	shim_signal_after = 2;
 	EQUAL(kvm_dirty_pool_reset(&vm.pool, 0, 3, &count), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the unit tests share: one VM, and a claim for each of its users. */
+/* Shared by the unit tests: one VM, and a claim for each of its users. */
 #ifndef UNIT_H
 #define UNIT_H
 
@@ -32,7 +32,7 @@ extern bool failed;
 	}								\
 } while (0)
 
-/* Claim a ring for a user, or with -1 for the VM: its index, or NONE. */
+/* Claim a ring for @user, -1 is the VM.  Returns its index or NONE. */
 u32 claim_flags(int user, struct kvm_dirty_pool_claim *claim,
 		unsigned int flags);
 u32 claim(int user);

@@ -6,7 +6,7 @@
 
 #define ATOMIC_INIT(i)	{ (i) }
 
-/* One of the kernel's atomics: what it returns, its name, the builtin. */
+/* The kernel's atomic operations, from the builtins of gcc. */
 #define SHIM_ATOMICS(pre, type, val_t)					\
 static __always_inline val_t pre##_read(const type *v)			\
 {									\

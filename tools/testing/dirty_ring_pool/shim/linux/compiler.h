@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Compiler and access shims.
+ * Compiler and memory access.
  *
- * Every access to shared memory that the pool makes goes through one of the
- * macros here, in atomic.h or in bitops.h.  Two flavours:
- *
- *   default	the gcc builtins, inline: as fast as in the kernel, and what the
- *		sanitizers understand
- *   SHIM_SCHED	the same, and a scheduling point before each, see explore/sched.h
+ * The pool accesses shared memory by the macros here, in atomic.h and in bitops.h.
+ * By default these are the inline builtins of gcc: as fast as in the kernel, and
+ * known to the sanitizers.  With SHIM_SCHED a scheduling point comes before each,
+ * see explore/sched.h.
  */
 #ifndef SHIM_COMPILER_H
 #define SHIM_COMPILER_H
@@ -34,8 +32,8 @@ void sched_relax(void);
 #endif
 
 /*
- * READ_ONCE() of a pointer orders what is read through it.  The thread sanitizer
- * knows no dependencies: there, and only there, it is told of an acquire.
+ * READ_ONCE() of a pointer orders the reads through it.  The thread sanitizer does
+ * not know dependencies: it gets an acquire instead.
  */
 #ifdef __SANITIZE_THREAD__
 #define SHIM_READ_ORDER(x)	(__builtin_classify_type(x) ==		\
@@ -68,8 +66,8 @@ void sched_relax(void);
 } while (0)
 
 /*
- * The thread sanitizer does not know fences, and needs none: what it checks in
- * the pool is ordered by acquires and releases.
+ * The thread sanitizer does not know fences, but acquires and releases order all
+ * that it checks in the pool.
  */
 #if defined(__x86_64__)
 #define smp_mb()	__asm__ __volatile__("lock; addl $0,-4(%%rsp)" \

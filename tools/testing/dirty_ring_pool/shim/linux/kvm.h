@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The header of the system, which may be older than the pool. */
+/* The system's header may be older than the pool. */
 #ifndef SHIM_KVM_H
 #define SHIM_KVM_H
 

@@ -20,7 +20,7 @@ static inline void mutex_init(struct mutex *lock)
 	lock->owner = 0;
 }
 
-/* The scheduler lets the holder go on once the lock is free. */
+/* The scheduler only returns when the lock is free. */
 static inline void mutex_lock(struct mutex *lock)
 {
 	sched_point(lock, SCHED_LOCK);

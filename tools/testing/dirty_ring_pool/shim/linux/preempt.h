@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A section with preemption off is an RCU read side critical section, in the
- * kernel as in here.  Each thread calls shim_thread_begin() before its first
- * and shim_thread_end() after its last.
+ * A section with preemption off is an RCU read side critical section, as in the
+ * kernel.  Each thread calls shim_thread_begin() before its first section and
+ * shim_thread_end() after the last one.
  */
 #ifndef SHIM_PREEMPT_H
 #define SHIM_PREEMPT_H
@@ -19,10 +19,10 @@ void synchronize_rcu(void);
 #else
 
 #if !defined(_LGPL_SOURCE) && !defined(__SANITIZE_THREAD__)
-#define _LGPL_SOURCE	/* inline; the thread sanitizer should not see it */
+#define _LGPL_SOURCE	/* inline, but not seen by the thread sanitizer */
 #endif
 #include <urcu/urcu-memb.h>
-/* Ours go through the access macros. */
+/* Ours use the access macros. */
 #undef rcu_dereference
 #undef rcu_assign_pointer
 #undef synchronize_rcu
@@ -38,7 +38,7 @@ static inline void shim_thread_end(void)
 }
 
 #ifdef __SANITIZE_THREAD__
-/* liburcu is not instrumented: tell what a grace period waits for. */
+/* liburcu is not instrumented: annotate what a grace period waits for. */
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
 extern char shim_grace_period;

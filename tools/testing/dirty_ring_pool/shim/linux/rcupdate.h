@@ -6,8 +6,8 @@
 #include <linux/preempt.h>
 
 /*
- * Dependent loads are ordered everywhere; the acquire tells the thread
- * sanitizer, and costs nothing on x86.
+ * Dependent loads are ordered anyway.  The acquire is for the thread sanitizer,
+ * and costs nothing on x86.
  */
 #define rcu_dereference_sched(p)	smp_load_acquire(&(p))
 #define rcu_dereference_protected(p, c)	({ (void)(c); (p); })

@@ -9,10 +9,10 @@
 #define GFP_KERNEL		0
 #define GFP_KERNEL_ACCOUNT	0
 
-/* Allocations to come until one fails; 0: none does. */
+/* The allocation with this number fails, 0: none does. */
 extern unsigned long shim_alloc_fail;
 
-/* Cache line aligned, as a kernel allocation of this size or more is. */
+/* Aligned to a cache line, like larger allocations in the kernel. */
 static inline void *kzalloc(size_t size, int gfp)
 {
 	void *p;

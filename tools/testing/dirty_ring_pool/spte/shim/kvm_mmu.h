@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What arch/x86/kvm/mmu/dirty_ring_reset.c needs of KVM's MMU: two page tables
- * of one level, and spte_point() between all that looks at an SPTE.
+ * of one level, and a call of spte_point() before each access to an SPTE.
  */
 #ifndef SHIM_KVM_MMU_H
 #define SHIM_KVM_MMU_H
@@ -48,7 +48,7 @@ struct kvm_mmu_page {
 	} role;
 	int as_id;
 	int level;
-	unsigned long huge;	/* tables that are not there: a huge SPTE is */
+	unsigned long huge;	/* tables that a huge SPTE replaces */
 	u64 *table[SPTES / SPTE_ENT_PER_PAGE];
 };
 
@@ -58,7 +58,7 @@ static inline u64 *spte_of(struct kvm_mmu_page *root, gfn_t gfn)
 }
 
 struct kvm {
-	int mmu_lock;		/* -1: for write, else its readers */
+	int mmu_lock;		/* -1: held for write, else the number of readers */
 	struct {
 		struct list_head tdp_mmu_roots;
 	} arch;
@@ -70,13 +70,13 @@ struct kvm {
 extern struct kvm *the_kvm;
 extern struct { int cpu_dirty_log_size; } kvm_x86_ops;
 
-/* Others may do something now. */
+/* Others may change the SPTE now. */
 void spte_point(u64 *sptep);
 
 enum { SHIM_RESCHED = 1, SHIM_NEEDBREAK };
 
 bool shim_asked(int what);
-/* The CPU was given up: with no lock held. */
+/* The walk gave up the CPU: it must not hold the lock. */
 void shim_rest(void);
 
 #define read_lock(lock)		(shim_assert(*(lock) >= 0, "read_lock"), (void)++*(lock))
@@ -89,7 +89,7 @@ void shim_rest(void);
 #define rcu_dereference(p)	(p)
 #define list_for_each_entry_rcu(pos, head, member) \
 	list_for_each_entry(pos, head, member)
-/* For the test to say: somebody wants the CPU, or the lock. */
+/* The test decides whether somebody wants the CPU or the lock. */
 #undef cond_resched
 #define need_resched()		shim_asked(SHIM_RESCHED)
 #define rwlock_needbreak(lock)	(shim_assert(*(lock) != 0, "needbreak"),	\

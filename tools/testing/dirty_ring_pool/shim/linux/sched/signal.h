@@ -5,7 +5,10 @@
 #include <linux/sched.h>
 #include <linux/types.h>
 
-/* Calls to come until a signal is pending; 0: none is.  And does it kill? */
+/*
+ * A signal is pending at the call with this number, 0: at none.  It is fatal unless
+ * it is harmless.
+ */
 extern __thread unsigned int shim_signal_after;
 extern __thread bool shim_signal_harmless;
 

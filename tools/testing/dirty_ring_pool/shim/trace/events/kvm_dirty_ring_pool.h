@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Events count as evaluated, so that their arguments are compiled. */
+/* Compile the arguments of events, but do not trace. */
 #ifndef SHIM_TRACE_KVM_DIRTY_RING_POOL_H
 #define SHIM_TRACE_KVM_DIRTY_RING_POOL_H
 
