@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Test cases that run in VMs: sourced, after lib.sh, by the parts of the check
-# that boot one.
+# Test cases that run in VMs.  The parts of the check that boot VMs source this after
+# lib.sh.
 #
-# A case is a line of a list, with tabs between: name; seconds it may take;
-# policy under which every VM with a dirty ring gets a pool ("-": as upstream);
-# command.
+# A case is a line with four fields, separated by tabs: its name; a limit in seconds;
+# the policy with which every VM with dirty rings gets a pool, or "-" for upstream's
+# rings; the command.
 
-# The policies that the cases are made for
+# The cases are repeated for each of these policies
 read -ra policies <<< "${POLICIES:-${BUILTIN_POLICIES[*]}}"
 policy_samples "${policies[@]}" > /dev/null
 
@@ -19,13 +19,13 @@ case_job() {
 param=/sys/module/kvm/parameters
 default=$(cat $param/dirty_ring_policy 2> /dev/null)
 
-# The policy module comes and goes, and serves a whole run of the test
+# Load the policy module, run the whole test with it, unload it
 policy_module() {
 	local name=dirty_ring_policy_random
 	local module=/lib/modules/$name.ko
 
 	[ -f $module ] || { echo "no policy module was built"; return 1; }
-	# It is one of policies[], or a test that failed has left it loaded
+	# Loaded because it is one of policies[], or by a test that failed
 	rmmod $name 2> /dev/null
 	insmod $module || return 1
 	dirty_pool_test -p random -x race_ || return 1
@@ -33,7 +33,7 @@ policy_module() {
 	insmod $module && rmmod $name
 }
 
-# module_is MODULE NAME=VALUE...: what the module was loaded with, or found
+# module_is MODULE NAME=VALUE...: check the parameters of a module
 module_is() {
 	local dir=/sys/module/$1/parameters wrong=0 p
 
@@ -46,7 +46,7 @@ module_is() {
 	return $wrong
 }
 
-# kvm_load [NAME=VALUE...]: unload KVM where it is loaded, load it with these
+# kvm_load [NAME=VALUE...]: unload KVM if it is loaded, and load it with these
 # parameters
 kvm_load() {
 	for m in $(cd /sys/module && ls -d dirty_ring_policy_* 2> /dev/null) kvm_amd kvm_intel kvm; do
@@ -57,7 +57,7 @@ kvm_load() {
 	insmod /lib/modules/kvm-amd.ko 2> /dev/null || insmod /lib/modules/kvm-intel.ko
 }
 
-# KVM goes after it has had pools, and comes back with what it is told
+# KVM unloads after it has had pools, and loads with the given parameters
 kvm_modules() {
 	dirty_pool_test -t reported_2 || return 1
 	if kvm_load dirty_ring_policy=nosuch; then
@@ -85,7 +85,7 @@ END
 pool() {
 	if [ "$1" = - ]; then
 		[ -n "$default" ] || return 0
-		# A default keeps its module loaded
+		# The default policy holds a reference to its module
 		echo 0 > $param/dirty_ring_pool && echo "$default" > $param/dirty_ring_policy
 	else
 		echo "$1" > $param/dirty_ring_policy && echo 1 > $param/dirty_ring_pool
@@ -94,7 +94,7 @@ pool() {
 
 centi() { read -r a b < /proc/uptime; echo "${a%.*}${a#*.}"; }
 
-# Whose virtualization this is
+# Real hardware, TCG or Bochs?
 look=cat
 tcg=
 if ! dmesg | grep -q 'Hypervisor detected: KVM'; then
@@ -106,15 +106,15 @@ if ! dmesg | grep -q 'Hypervisor detected: KVM'; then
 fi
 without_bochs() { awk "$BOCHS_LOG"; }
 
-# Has the emulator broken the guest?  Our tests say so; upstream's fail, and print
-# the guest's exit
+# Did the emulator break the guest?  Our tests exit with a code of their own.  Upstream's
+# fail, and print why the guest exited.
 broken() {
 	[ "$rc" = "$EMULATOR_FAULT" ] ||
 		{ [ -n "$tcg" ] && [ "$rc" != 0 ] && grep -q 'exit_reason=SHUTDOWN' "$log"; }
 }
 
-# Where logs do not reach the host, more of them is shown, and that a case goes
-# on: that the VM is silent tells that it hangs
+# If logs do not reach the host, show more of them, and progress within a case: the
+# host takes a silent VM for one that hangs
 lines=15
 shown=
 if ! grep -q ' /out 9p ' /proc/mounts; then
@@ -183,9 +183,9 @@ END
 	echo CASES
 }
 
-# run_cases NAME LIST BOOTS VM-OPTION...: run them in a VM, leave what came of
-# each in build/NAME.result.  A case that takes the VM down fails; the ones
-# after it get a new VM, up to BOOTS of them.
+# run_cases NAME LIST BOOTS VM-OPTION...: run the cases in a VM, write their results to
+# build/NAME.result.  A case that takes the VM down fails, and the cases after it run
+# in a new VM, up to BOOTS of them.
 run_cases() {
 	local name=$1 list=$2 boots=$3 result=$O/$1.result left=$O/$1.left job=$O/$1.job
 	local boot log rc running case
@@ -220,8 +220,8 @@ run_cases() {
 	fi
 }
 
-# report_cases PART STARTED RESULT...: leave them as TAP, count them; fails if
-# one of them did
+# report_cases PART STARTED RESULT...: write results as TAP and count them; fails if a
+# case failed
 report_cases() {
 	local part=$1 started=$2 tap=$REPORT/$1.tap
 

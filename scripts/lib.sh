@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash disable=SC2034	# much of it is read by those that source it
-# Shared by everything in scripts/: where things are, how a step is reported,
-# how a failure is told.
+# Shared by all scripts: paths, progress, and how to report a failure
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -25,13 +24,13 @@ die() {
 	exit 1
 }
 
-# processors: how many of which kind, for a report.  No head: a pipe that it
-# closes early ends a script under pipefail.
+# processors: number and model, for a report.  Not by head, which closes the pipe early
+# and so ends a script under pipefail.
 processors() { printf '%s x %s' "$(nproc)" "$(sed -n '/^model name/{s/.*: //p;q}' /proc/cpuinfo)"; }
 
 now() { date +%s%N; }
 
-# since T: the time passed since $(now) was T, for a person to read
+# since T: the time since $(now) was T, for people
 since() {
 	local ms=$(( ($(now) - $1) / 1000000 ))
 
@@ -42,8 +41,8 @@ since() {
 	fi
 }
 
-# The part of a log that tells why: the first lines that name an error (with
-# make -j they can be far from the end), then the end.
+# show_log FILE: the first lines that name an error, which may be far from the end with
+# make -j, and the end of the log
 show_log() {
 	local log=$1 lines
 
@@ -57,7 +56,7 @@ show_log() {
 	printf '  whole log: %s\n' "$log" >&2
 }
 
-# step NAME "what" command...: run it with its output in a log, tell the time
+# step NAME "what" command...: run it with its output in a log, print the time it took
 step() {
 	local name=$1 what=$2 log=$LOG/$1.log t
 
@@ -72,8 +71,8 @@ step() {
 	printf '%-10s %s: %s\n' "$name" "$what" "$(since "$t")"
 }
 
-# One build at a time in one build folder.  The lock is passed on to the
-# scripts that the holder calls, not to what they start.
+# Only one build at a time in a build folder.  Scripts that the holder calls share the
+# lock.
 lock_build() {
 	[[ -z ${DRP_LOCKED:-} ]] || return 0
 	exec {DRP_FD}> "$O/.lock"
@@ -93,7 +92,7 @@ need() {
 	done
 }
 
-# Our files, as paths that are the same here and in the kernel tree
+# our_files: those with the same path here and in the kernel tree
 our_files() {
 	local d dirs=()
 
@@ -105,14 +104,14 @@ our_files() {
 		! -name '.*' ! -name '*~' ! -name '*.swp' | sort
 }
 
-# The version of a kernel tree, as in 6.12
+# tree_version TREE: as in 6.12
 tree_version() {
 	awk '$1 == "VERSION" { v = $3 } $1 == "PATCHLEVEL" { print v "." $3; exit }' \
 		"$1/Makefile"
 }
 
-# The folder of patches/ for a tree of that version: the newest base that is
-# not newer than the tree
+# hooks_for VERSION: the folder of patches/ for such a tree, which is the newest base
+# that is not newer than the tree
 hooks_for() {
 	local version=$1 base best=
 
@@ -126,9 +125,8 @@ hooks_for() {
 	printf '%s' "${best:+patches/$best}"
 }
 
-# config_differs ASKED GOT: the symbols that a configuration does not have as
-# they were asked for.  One that is not there, as those of ours in a tree without
-# the hook for Kconfig, is n.
+# config_differs ASKED GOT: the symbols that differ from what was asked for.  A missing
+# symbol is n, such as ours in a tree without the hook for Kconfig.
 config_differs() {
 	awk -F= 'NR == FNR { if (/^CONFIG_/) want[$1] = $2
 			     else if (/^# CONFIG_.* is not set$/) { split($0, a, " "); want[a[2]] = "n" }
@@ -140,8 +138,8 @@ config_differs() {
 		"$1" "$2" | sort
 }
 
-# How gcc is called: through ccache where there is one.  The base directory
-# makes results good for every clone of this repository on the machine.
+# Call gcc through ccache if it is installed.  The base directory lets all clones of
+# this repository on the machine share results.
 GCC=(gcc)
 if command -v ccache > /dev/null; then
 	GCC=(ccache gcc)
@@ -149,9 +147,9 @@ if command -v ccache > /dev/null; then
 fi
 CC=${GCC[*]}
 
-# cpu_others: sets OTHERS to the processor time in ms that all but this script
-# and what it waited for has had (stolen time is someone's, too).  No subshell:
-# it would ask for its own children's time.
+# cpu_others: set OTHERS to the processor time in ms, including stolen time, that was
+# used by neither this script nor the children it waited for.  Not in a subshell, which
+# would measure its own children.
 cpu_others() {
 	times > "$LOG/cpu.times"
 	OTHERS=$(awk -v hz="$(getconf CLK_TCK)" '
@@ -162,7 +160,7 @@ cpu_others() {
 		END { printf "%d", all - own }' /proc/stat "$LOG/cpu.times")
 }
 
-# list WORD...: with commas, whatever they came with
+# list WORD...: join words, which spaces or commas separate, by commas
 list() { tr -s ' ,' '\n' <<< "$*" | sed '/^$/d' | paste -sd,; }
 
 # The policies that are built in: policy_builtin[] of virt/kvm/dirty_ring_policy.c
@@ -195,12 +193,12 @@ load_policies() {
 	done
 }
 
-# What a program in the VM exits with when the emulator has broken its guest, as in
-# the selftests' dirty_pool_util.h: it is run again, so many times at most
+# Exit code of a program in the VM whose guest the emulator broke, as defined in the
+# selftests' dirty_pool_util.h, and how often it is run again at most
 EMULATOR_FAULT=77
 EMULATOR_REPEATS=5
 
-# Lines of a kernel log that no test run may leave behind
+# Lines that must not appear in the kernel log of a test run
 KERNEL_TROUBLE='WARNING:|BUG:|Oops|Kernel panic|Call Trace|general protection fault'
 KERNEL_TROUBLE+='|unable to handle|possible circular locking|possible recursive locking'
 KERNEL_TROUBLE+='|possible irq lock inversion|inconsistent lock state|lockdep is turned off'
@@ -209,11 +207,10 @@ KERNEL_TROUBLE+='|INFO: task .* blocked|soft lockup|hard LOCKUP|workqueue lockup
 KERNEL_TROUBLE+='|sleeping function called|scheduling while atomic|list_(add|del) corruption'
 KERNEL_TROUBLE+='|KASAN|UBSAN|refcount_t:|unregister_netdevice|Kernel memory leaked'
 
-# An awk program that takes those warnings out of a kernel log that are not the
-# kernel's fault, but Bochs': its CPU's topology and XSAVE area contradict
-# themselves, and it logs the addresses of guest page table entries as they are
-# where a CPU would log those of their pages.  Two CPUs may warn at once: what
-# they print is then one report, out of which all warnings have to be known.
+# An awk program that removes warnings from a kernel log that Bochs causes: its CPU
+# topology and its XSAVE area are inconsistent, and its page log has the addresses of
+# guest page table entries instead of those of their pages.  If two CPUs warn at the
+# same time, all warnings of the joint report have to be known.
 # shellcheck disable=SC2016
 BOCHS_LOG='
 /-+\[ cut here/	{ open++ }
@@ -231,8 +228,8 @@ open && /-+\[ end trace/ && !--open {
 }
 END		{ printf "%s", held }'
 
-# count PART PASSED FAILED SKIPPED STARTED: leave a part's count for
-# scripts/check to add up
+# count PART PASSED FAILED SKIPPED STARTED: print a part's counts, and save them for
+# scripts/check
 count() {
 	mkdir -p "$REPORT"
 	printf '%s %s %s\n' "$2" "$3" "$4" > "$REPORT/$1.count"
