@@ -17,6 +17,7 @@
 #include <time.h>
 #include <asm/barrier.h>
 
+#include "dirty_pool_util.h"
 #include "kvm_util.h"
 #include "processor.h"
 #include "test_util.h"
@@ -123,8 +124,6 @@ static struct {
 	uint64_t *ops;
 	uint32_t fetch;
 } rings[MAX_VCPUS];
-
-static const char * const policies[] = { "round-robin", "lru", "last-used", "mru" };
 
 static struct kvm_vm *vm;
 static struct worker *workers;
@@ -386,7 +385,8 @@ static void policy_loop(struct worker *w)
 
 	until_stopped() {
 		nap(1000 + rnd(40000));
-		snprintf(set.name, sizeof(set.name), "%s", policies[rnd(ARRAY_SIZE(policies))]);
+		snprintf(set.name, sizeof(set.name), "%s",
+			 dirty_pool_policies[rnd(NR_DIRTY_POOL_POLICIES)]);
 		AT("KVM_SET_DIRTY_RING_POLICY");
 		vm_ioctl(vm, KVM_SET_DIRTY_RING_POLICY, &set);
 		vm_ioctl(vm, KVM_GET_DIRTY_RING_POLICY, &get);

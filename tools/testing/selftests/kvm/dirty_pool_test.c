@@ -80,10 +80,6 @@ static struct {
 			 KVM_DIRTY_RING_POOL_EXHAUSTED |	\
 			 KVM_DIRTY_RING_POOL_OVERFLOW)
 
-static const char * const policies[] = {
-	"round-robin", "lru", "last-used", "mru",
-};
-
 /* Limits that only a hang reaches, on an emulated CPU with a debug kernel. */
 #define WAIT_SECONDS	60
 #define TEST_SECONDS	90
@@ -1625,7 +1621,7 @@ static void *irq_marker(void *data)
 
 	for (round = 0; round < scale(80, 20); round++) {
 		n = 1 + guest_random_u32(&rng) % IRQ_PAGES;
-		snprintf(line, sizeof(line), "%d 0x%lx %u %u", m->e->vm->fd,
+		snprintf(line, sizeof(line), "%d 0x%llx %u %u", m->e->vm->fd,
 			 SLOT_GPA(NR_SLOTS) / PAGE_SIZE, IRQ_PAGES, n);
 		TEST_ASSERT(write(m->fd, line, strlen(line)) == strlen(line),
 			    "write(\"%s\"): %s", line, strerror(errno));
@@ -1724,8 +1720,8 @@ static void *policy_worker(void *data)
 	struct env *e = data;
 
 	while (atomic_read(&e->running)) {
-		const char *want = policies[guest_random_u32(&rng) %
-					    ARRAY_SIZE(policies)];
+		uint32_t i = guest_random_u32(&rng) % NR_DIRTY_POOL_POLICIES;
+		const char *want = dirty_pool_policies[i];
 
 		vm_set_dirty_policy(e->vm, want);
 		vm_get_dirty_policy(e->vm, name);
@@ -2596,7 +2592,7 @@ static void test_exit_ring(int unused)
 static void test_overflow_noticed(int unused)
 {
 	struct kvm_dirty_ring_pool_state st;
-	uint32_t i, n, flags, ring;
+	uint32_t i, flags, ring;
 	struct env e = {};
 	int fd, round;
 
@@ -2627,7 +2623,7 @@ static void test_overflow_noticed(int unused)
 		step("round %d: drained before anyone looks", round);
 		drain(&e);
 		/* Not the one that lost the mark: it may never run again. */
-		for (i = 1, n = 0; i <= 6; i++) {
+		for (i = 1; i <= 6; i++) {
 			flags = run_once(&e, i % 3);
 			TEST_ASSERT(!flags || flags == KVM_DIRTY_RING_POOL_OVERFLOW,
 				    "vCPU %d exits with flags 0x%x", i % 3, flags);
@@ -2701,7 +2697,7 @@ static void test_overflow_early(int unused)
 
 	fd = open_testmod(&loaded, &mod);
 	env_init(&e, 0, 0);
-	snprintf(line, sizeof(line), "%d 0x%lx 1 1", e.vm->fd, SLOT_GPA(0) / PAGE_SIZE);
+	snprintf(line, sizeof(line), "%d 0x%llx 1 1", e.vm->fd, SLOT_GPA(0) / PAGE_SIZE);
 	TEST_ASSERT(write(fd, line, strlen(line)) == strlen(line),
 		    "write(\"%s\"): %s", line, strerror(errno));
 	get_state(&e);
@@ -4362,23 +4358,24 @@ static void test_module_params(int unused)
 	read_param(PARAM_POLICY, after);
 	TEST_ASSERT(err == ENOENT && !strcmp(before, after),
 		    "An unknown policy as default: errno %d, now '%s'", err, after);
-	for (i = 0; i < ARRAY_SIZE(policies); i++) {
-		/* With a newline, as echo writes it. */
+	for (i = 0; i < NR_DIRTY_POOL_POLICIES; i++) {
+		const char *policy = dirty_pool_policies[i];
 		char line[32];
 
-		snprintf(line, sizeof(line), "%s\n", policies[i]);
+		/* With a newline, as echo writes it. */
+		snprintf(line, sizeof(line), "%s\n", policy);
 		err = write_param(PARAM_POLICY, line);
-		TEST_ASSERT(!err, "Can't make %s the default: %s", policies[i],
+		TEST_ASSERT(!err, "Can't make %s the default: %s", policy,
 			    strerror(err));
 		read_param(PARAM_POLICY, after);
-		TEST_ASSERT(!strcmp(after, policies[i]),
-			    "The default is '%s', not %s", after, policies[i]);
+		TEST_ASSERT(!strcmp(after, policy),
+			    "The default is '%s', not %s", after, policy);
 		vm = vm_create_barebones();
 		TEST_ASSERT(!__vm_enable_dirty_pool(vm, size, 0),
 			    "Can't enable the pool, errno %d", errno);
 		vm_get_dirty_policy(vm, name);
-		TEST_ASSERT(!strcmp(name, policies[i]), "A VM has %s, not %s",
-			    name, policies[i]);
+		TEST_ASSERT(!strcmp(name, policy), "A VM has %s, not %s",
+			    name, policy);
 		kvm_vm_free(vm);
 	}
 

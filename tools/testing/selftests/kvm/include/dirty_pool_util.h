@@ -27,6 +27,10 @@ static inline uint32_t dirty_pool_max_size(void)
 int __vm_enable_dirty_pool(struct kvm_vm *vm, uint64_t bytes, uint64_t flags);
 void vm_enable_dirty_pool(struct kvm_vm *vm, uint32_t entries, uint64_t flags);
 
+/* The policies that are built into the kernel. */
+#define NR_DIRTY_POOL_POLICIES	4
+extern const char * const dirty_pool_policies[NR_DIRTY_POOL_POLICIES];
+
 int __vm_set_dirty_policy(struct kvm_vm *vm, const char *name);
 void vm_set_dirty_policy(struct kvm_vm *vm, const char *name);
 void vm_get_dirty_policy(struct kvm_vm *vm,

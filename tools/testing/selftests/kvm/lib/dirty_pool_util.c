@@ -8,6 +8,10 @@
 
 #include "dirty_pool_util.h"
 
+const char * const dirty_pool_policies[NR_DIRTY_POOL_POLICIES] = {
+	"round-robin", "lru", "last-used", "mru",
+};
+
 int __vm_enable_dirty_pool(struct kvm_vm *vm, uint64_t bytes, uint64_t flags)
 {
 	struct kvm_enable_cap cap = {
