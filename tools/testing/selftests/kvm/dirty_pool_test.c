@@ -116,21 +116,24 @@ static uint32_t ring_entries;
  * The guest
  */
 
-enum guest_op {
-	OP_RANDOM,	/* write guest_writes random pages, then sync */
-	OP_SEQUENTIAL,	/* the same, one page after the other */
-	OP_IDLE,	/* dirty nothing until guest_stop, then sync */
-	OP_SYNC,	/* dirty nothing, sync at once */
-	OP_INS,		/* read STRING_BYTES from a port into a page, then sync */
-	OP_STOS,	/* write as many by an emulated instruction, then sync */
-	OP_OWN,		/* write own pages until guest_stop, then sync */
-	OP_NESTED,	/* the same, from a nested guest */
+/*
+ * What a vCPU does between two syncs is a function, which tests set.  Each VM
+ * has its own copy of these variables.
+ */
+struct guest_vcpu {
+	void (*fn)(uint64_t id);
+	struct guest_random_state rng;
+	uint64_t next;		/* page, for guest_sequential() */
+	uint64_t stamp;		/* the last one written */
+	uint64_t written;	/* pages */
 };
 
-/* Each VM has its own copy of these. */
-static uint64_t guest_op[MAX_VCPUS];
+static void guest_random(uint64_t id);
+
+static struct guest_vcpu guest_vcpus[MAX_VCPUS] = {
+	[0 ... MAX_VCPUS - 1] = { .fn = guest_random },
+};
 static uint64_t guest_writes;
-static uint64_t guest_written[MAX_VCPUS];
 static uint64_t guest_stop;
 
 /* As many iterations as one emulated instruction makes in one go. */
@@ -165,10 +168,9 @@ static bool is_code_page(uint64_t page)
 
 static uint64_t guest_exec;	/* run them */
 static uint64_t guest_shift;	/* where the second slot was moved to */
-static struct guest_random_state own_rng[OWNERS];
-static uint64_t own_stamp[OWNERS];
 static uint64_t guest_svm;
 static uint64_t guest_ncr3;
+static uint64_t guest_nested;	/* run a nested guest */
 static uint64_t guest_nested_runs;
 
 /*
@@ -177,7 +179,8 @@ static uint64_t guest_nested_runs;
  */
 static void guest_write_own(uint64_t id)
 {
-	uint64_t first = guest_random_u32(&own_rng[id]);
+	struct guest_vcpu *v = &guest_vcpus[id];
+	uint64_t first = guest_random_u32(&v->rng);
 	uint64_t i, page, addr;
 
 	for (i = 0; i < OWN_WRITES && !READ_ONCE(guest_stop); i++) {
@@ -194,7 +197,7 @@ static void guest_write_own(uint64_t id)
 				break;
 			addr += READ_ONCE(guest_shift);
 		}
-		WRITE_ONCE(*(uint64_t *)addr, ++own_stamp[id]);
+		WRITE_ONCE(*(uint64_t *)addr, ++v->stamp);
 	}
 }
 
@@ -205,7 +208,7 @@ static void nested_code(void)
 	vmmcall();
 }
 
-static void guest_nested(void)
+static void guest_run_nested(void)
 {
 	struct svm_test_data *svm = (void *)guest_svm;
 	static uint8_t stack[4096] __aligned(16);
@@ -218,7 +221,19 @@ static void guest_nested(void)
 	guest_nested_runs++;
 }
 
-static void guest_ins(void)
+/* Write own pages until guest_stop; of vCPU 1, at times from a nested guest. */
+static void guest_own(uint64_t id)
+{
+	while (!READ_ONCE(guest_stop)) {
+		if (id == 1 && READ_ONCE(guest_nested))
+			guest_run_nested();
+		else
+			guest_write_own(id);
+	}
+}
+
+/* Read STRING_BYTES from a port into a page. */
+static void guest_ins(uint64_t id)
 {
 	uint64_t to = page_gpa(STRING_PAGE) + 2 * STRING_BYTES - 1;
 	uint64_t n = STRING_BYTES;
@@ -228,7 +243,8 @@ static void guest_ins(void)
 			     "d"(STRING_PORT) : "memory");
 }
 
-static void guest_stos(void)
+/* Write as many by an emulated instruction. */
+static void guest_stos(uint64_t id)
 {
 	uint64_t to = page_gpa(STRING_PAGE) + STRING_BYTES;
 	uint64_t n = STRING_BYTES;
@@ -237,17 +253,56 @@ static void guest_stos(void)
 			     "a"(0x5a) : "memory");
 }
 
+static bool guest_goes_on(uint64_t writes)
+{
+	return writes < READ_ONCE(guest_writes) && !READ_ONCE(guest_stop);
+}
+
+static void guest_write(struct guest_vcpu *v, uint64_t page)
+{
+	WRITE_ONCE(*(uint64_t *)page_gpa(page % NR_PAGES), ++v->stamp);
+	WRITE_ONCE(v->written, v->written + 1);
+}
+
+/* Write guest_writes random pages. */
+static void guest_random(uint64_t id)
+{
+	struct guest_vcpu *v = &guest_vcpus[id];
+	uint64_t i;
+
+	for (i = 0; guest_goes_on(i); i++)
+		guest_write(v, guest_random_u32(&v->rng));
+}
+
+/* The same, one page after the other. */
+static void guest_sequential(uint64_t id)
+{
+	struct guest_vcpu *v = &guest_vcpus[id];
+	uint64_t i;
+
+	for (i = 0; guest_goes_on(i); i++)
+		guest_write(v, v->next++);
+}
+
+/* Dirty nothing until guest_stop. */
+static void guest_idle(uint64_t id)
+{
+	while (!READ_ONCE(guest_stop))
+		cpu_relax();
+}
+
+/* Dirty nothing, sync at once. */
+static void guest_sync(uint64_t id)
+{
+}
+
 static void guest_code(uint64_t id, uint64_t seed)
 {
-	struct guest_random_state rng = new_guest_random_state(seed + id);
-	uint64_t next = id * NR_PAGES / MAX_VCPUS;
-	uint64_t stamp = (id + 1) << 56;
-	uint64_t i, op, page;
+	struct guest_vcpu *v = &guest_vcpus[id];
 
-	if (id < OWNERS) {
-		own_rng[id] = rng;
-		own_stamp[id] = stamp;
-	}
+	v->rng = new_guest_random_state(seed + id);
+	v->next = id * NR_PAGES / MAX_VCPUS;
+	v->stamp = (id + 1) << 56;
 
 	/*
 	 * As most guests do.  Nothing interrupts this one, but the host: where
@@ -256,33 +311,7 @@ static void guest_code(uint64_t id, uint64_t seed)
 	__asm__ __volatile__("sti");
 
 	for (;;) {
-		op = READ_ONCE(guest_op[id]);
-
-		while (op == OP_IDLE && !READ_ONCE(guest_stop))
-			cpu_relax();
-
-		for (i = 0; op <= OP_SEQUENTIAL; i++) {
-			if (i >= READ_ONCE(guest_writes) || READ_ONCE(guest_stop))
-				break;
-			page = op == OP_RANDOM ? guest_random_u32(&rng) : next++;
-			page %= NR_PAGES;
-			WRITE_ONCE(*(uint64_t *)page_gpa(page), ++stamp);
-			WRITE_ONCE(guest_written[id], guest_written[id] + 1);
-		}
-
-		if (op == OP_INS)
-			guest_ins();
-		else if (op == OP_STOS)
-			guest_stos();
-
-		while (op >= OP_OWN && !READ_ONCE(guest_stop)) {
-			if (op == OP_NESTED)
-				guest_nested();
-			else
-				guest_write_own(id);
-			op = READ_ONCE(guest_op[id]);
-		}
-
+		READ_ONCE(v->fn)(id);
 		GUEST_SYNC(0);
 	}
 }
@@ -503,11 +532,14 @@ static void env_init(struct env *e, int nr_vcpus, uint64_t flags)
 	env_init_entries(e, nr_vcpus, flags, 0);
 }
 
-static void set_op(struct env *e, int vcpu, uint64_t op)
+static struct guest_vcpu *guest_vcpu(struct env *e, int vcpu)
 {
-	uint64_t *ops = addr_gva2hva(e->vm, (vm_vaddr_t)guest_op);
+	return addr_gva2hva(e->vm, (vm_vaddr_t)&guest_vcpus[vcpu]);
+}
 
-	WRITE_ONCE(ops[vcpu], op);
+static void set_guest(struct env *e, int vcpu, void (*fn)(uint64_t id))
+{
+	WRITE_ONCE(guest_vcpu(e, vcpu)->fn, fn);
 }
 
 static void set_writes(struct env *e, uint64_t n)
@@ -1008,7 +1040,7 @@ static void test_park_exit(int unused)
 
 	env_init(&e, 4, 0);
 	pml = has_pml(&e);
-	set_op(&e, 0, OP_SEQUENTIAL);
+	set_guest(&e, 0, guest_sequential);
 	fd = vm_dirty_pool_eventfd(e.vm);
 
 	step("the first ring that is parked");
@@ -1030,7 +1062,7 @@ static void test_park_exit(int unused)
 	/* Batches may have parked all rings at once. */
 	if (pml) {
 		drain(&e);
-		set_op(&e, 0, OP_SYNC);
+		set_guest(&e, 0, guest_sync);
 		goto out;
 	}
 	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 1 &&
@@ -1154,7 +1186,7 @@ static void test_nostop(int unused)
 
 	env_init(&e, 4, KVM_DIRTY_RING_POOL_NOSTOP);
 	fd = vm_dirty_pool_eventfd(e.vm);
-	set_op(&e, 0, OP_SEQUENTIAL);
+	set_guest(&e, 0, guest_sequential);
 
 	for (n = 0; n < 3; n++) {
 		step("round %d", n);
@@ -1236,9 +1268,9 @@ static void test_exhaustion(int unused)
 	uint64_t pushed;
 
 	env_init(&e, 3, 0);
-	set_op(&e, 0, OP_SEQUENTIAL);
-	set_op(&e, 1, OP_SEQUENTIAL);
-	set_op(&e, 2, OP_SYNC);
+	set_guest(&e, 0, guest_sequential);
+	set_guest(&e, 1, guest_sequential);
+	set_guest(&e, 2, guest_sync);
 
 	step("vCPU 0 exhausts the pool");
 	for (n = 0; ; n++) {
@@ -1504,7 +1536,7 @@ static void test_mark_kick(int unused)
 	env_init(&e, 3, 0);
 	fd = vm_dirty_pool_eventfd(e.vm);
 	for (i = 0; i < 3; i++)
-		set_op(&e, i, OP_IDLE);
+		set_guest(&e, i, guest_idle);
 
 	step("vCPUs in the guest");
 	start_vcpus(&e);
@@ -1527,7 +1559,7 @@ static void test_mark_kick(int unused)
 
 	step("vCPUs out of the guest");
 	for (i = 0; i < 3; i++)
-		set_op(&e, i, OP_SYNC);
+		set_guest(&e, i, guest_sync);
 	mark_all(&e);
 	for (i = 0; i < 3; i++) {
 		TEST_ASSERT(run_once(&e, i) & KVM_DIRTY_RING_POOL_PARKED &&
@@ -1554,7 +1586,7 @@ static void test_mark_nostop(int unused)
 	env_init(&e, 2, KVM_DIRTY_RING_POOL_NOSTOP);
 	fd = vm_dirty_pool_eventfd(e.vm);
 	for (i = 0; i < 2; i++)
-		set_op(&e, i, OP_IDLE);
+		set_guest(&e, i, guest_idle);
 	start_vcpus(&e);
 	mark_all(&e);
 	wait_eventfd(fd);
@@ -2367,7 +2399,7 @@ static void steal_time(uint64_t flags)
 	sched_getaffinity(0, sizeof(before), &before);
 	pin_to_cpu(sched_getcpu());
 	for (i = 0; i < 2; i++) {
-		set_op(&e, i, OP_IDLE);
+		set_guest(&e, i, guest_idle);
 		TEST_ASSERT(_vcpu_set_msr(e.vcpus[i], MSR_KVM_STEAL_TIME,
 					  page_gpa(10 + i) | KVM_MSR_ENABLED) == 1,
 			    "Can't set MSR_KVM_STEAL_TIME");
@@ -2450,8 +2482,8 @@ static void test_overflow(int unused)
 		skip("no MSR_KVM_WALL_CLOCK_NEW");
 	env_init(&e, 2, 0);
 	fd = vm_dirty_pool_eventfd(e.vm);
-	set_op(&e, 0, OP_SEQUENTIAL);
-	set_op(&e, 1, OP_SYNC);
+	set_guest(&e, 0, guest_sequential);
+	set_guest(&e, 1, guest_sync);
 
 	step("all rings, and their reserves");
 	for (i = 0; ; i++) {
@@ -2549,7 +2581,7 @@ static void test_exit_ring(int unused)
 	env_init(&e, 2, 0);
 	soft = soft_limit(&e);
 	for (i = 0; i < 2; i++)
-		set_op(&e, i, OP_SYNC);
+		set_guest(&e, i, guest_sync);
 	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft - 1, NULL) ==
 		    2 * soft - 1, "Can't mark %u pages", 2 * soft - 1);
 	get_state(&e);
@@ -2600,7 +2632,7 @@ static void test_overflow_noticed(int unused)
 		skip("no MSR_KVM_WALL_CLOCK_NEW");
 	env_init(&e, 3, 0);
 	for (i = 0; i < 3; i++)
-		set_op(&e, i, OP_SYNC);
+		set_guest(&e, i, guest_sync);
 
 	for (round = 0; round < 2; round++) {
 		step("round %d: OVERFLOW", round);
@@ -2662,7 +2694,7 @@ static void test_overflow_no_vcpu(int unused)
 	if (has_pml(&e))
 		skip("a reserve holds a ring");
 	for (i = 0; i < 2; i++)
-		set_op(&e, i, OP_IDLE);
+		set_guest(&e, i, guest_idle);
 	mark_all(&e);
 	start_vcpus(&e);
 
@@ -2705,7 +2737,7 @@ static void test_overflow_early(int unused)
 		    "%llu marks of a VM without rings were lost, status 0x%x",
 		    e.st.overflows, e.st.status);
 	env_add_vcpu(&e);
-	set_op(&e, 0, OP_SYNC);
+	set_guest(&e, 0, guest_sync);
 	flags = run_once(&e, 0);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_OVERFLOW, "Flags 0x%x", flags);
 	flags = run_once(&e, 0);
@@ -2722,7 +2754,7 @@ static uint32_t run_string(struct env *e)
 
 	flags = run_once(e, 0);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_PARKED, "Flags 0x%x", flags);
-	if (READ_ONCE(*(uint64_t *)addr_gva2hva(e->vm, (vm_vaddr_t)guest_op)) == OP_INS) {
+	if (guest_vcpu(e, 0)->fn == guest_ins) {
 		_vcpu_run(vcpu);
 		TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO &&
 			    vcpu->run->io.port == STRING_PORT &&
@@ -2756,7 +2788,7 @@ static void test_overflow_string(int unused)
 	env_init(&e, 2, 0);
 	if (has_pml(&e))
 		skip("the reserves hold all of it");
-	set_op(&e, 0, OP_INS);
+	set_guest(&e, 0, guest_ins);
 	mark_all(&e);
 	flags = run_string(&e);
 	get_state(&e);
@@ -2780,7 +2812,7 @@ static void test_string_stops(int unused)
 	if (write_param(PARAM_FEP, "1"))
 		skip("%s is not writable", PARAM_FEP);
 	env_init(&e, 2, 0);
-	set_op(&e, 0, OP_STOS);
+	set_guest(&e, 0, guest_stos);
 	mark_all(&e);
 	for (flags = run_string(&e); flags; flags = run_once(&e, 0)) {
 		if (!(flags & KVM_DIRTY_RING_POOL_EXHAUSTED))
@@ -2808,7 +2840,7 @@ static void test_prefault_stops(int unused)
 	if (!kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY))
 		skip("no KVM_PRE_FAULT_MEMORY");
 	env_init(&e, 2, 0);
-	set_op(&e, 0, OP_SYNC);
+	set_guest(&e, 0, guest_sync);
 	/* What is there, and can be written, is mapped writable, and marked. */
 	for (page = 0; page < slot_pages[0]; page++)
 		WRITE_ONCE(*page_hva(&e, page), 0);
@@ -2936,7 +2968,7 @@ static void test_unplug_full(int unused)
 		skip("no MSR_KVM_WALL_CLOCK_NEW");
 	env_init(&e, 3, 0);
 	for (i = 0; i < 3; i++)
-		set_op(&e, i, OP_SYNC);
+		set_guest(&e, i, guest_sync);
 	soft = soft_limit(&e);
 	rsvd = ring_entries - soft;
 
@@ -3121,7 +3153,7 @@ static void test_unplug_running(int nr_vcpus)
 	env_init(&e, nr_vcpus, 0);
 	soft = soft_limit(&e);
 	/* The vCPU of the last ring is the one that is unplugged. */
-	set_op(&e, last, OP_SYNC);
+	set_guest(&e, last, guest_sync);
 	set_writes(&e, scale(3000, 800));
 	start_vcpus(&e);
 	e.nr_vcpus--;
@@ -3265,7 +3297,7 @@ static void test_mark_gated(int unused)
 	fd = vm_dirty_pool_eventfd(e.vm);
 	soft = soft_limit(&e);
 	for (i = 0; i < 3; i++)
-		set_op(&e, i, OP_SYNC);
+		set_guest(&e, i, guest_sync);
 	for (n = 0; n < 5; n++) {
 		step("round %u", n);
 		mark_all(&e);
@@ -3969,7 +4001,7 @@ static void test_race(int kind)
 	/* What a missing flush does is seldom seen, but soon tried again. */
 	times = is_emulated() && kind != RACE_RESET ? 15 : scale(100, 15);
 	for (i = 0; i < OWNERS; i++)
-		set_op(&e, i, OP_OWN);
+		set_guest(&e, i, guest_own);
 
 	for (round = 0; round < RACE_ROUNDS; round++) {
 		start_vcpus(&e);
@@ -3985,7 +4017,7 @@ static void test_race(int kind)
 			step("round %d, %d times%s", round, n, n < times ? "" :
 			     ": what the test is for did not happen");
 			if (kind == RACE_NESTED && round == 1 && n == 5)
-				set_op(&e, 1, OP_NESTED);
+				write_guest_global(e.vm, guest_nested, 1);
 			if (kind == RACE_SLOTS)
 				race_slots(&e);
 			else if (kind == RACE_THP)
@@ -4038,7 +4070,7 @@ static void need_pml(void)
 static void write_all(struct env *e)
 {
 	step("write all pages");
-	set_op(e, 0, OP_SEQUENTIAL);
+	set_guest(e, 0, guest_sequential);
 	set_writes(e, NR_PAGES);
 	while (run_once(e, 0))
 		drain(e);
@@ -4105,7 +4137,7 @@ static void test_pml_full(int unused)
 	TEST_ASSERT(ring_entries - soft >= PML_ENTRIES,
 		    "A reserve of %u entries", ring_entries - soft);
 	write_all(&e);
-	set_op(&e, 1, OP_SEQUENTIAL);
+	set_guest(&e, 1, guest_sequential);
 
 	while (full < 2 || tries < PML_TRIES_MIN) {
 		step("try %u: park all rings", tries);
@@ -4239,12 +4271,11 @@ static void test_pml_not_logged(int unused)
 
 static uint64_t writes_done(struct env *e)
 {
-	uint64_t *done = addr_gva2hva(e->vm, (vm_vaddr_t)guest_written);
 	uint64_t sum = 0;
 	int i;
 
 	for (i = 0; i < e->nr_vcpus; i++)
-		sum += READ_ONCE(done[i]);
+		sum += READ_ONCE(guest_vcpu(e, i)->written);
 	return sum;
 }
 
