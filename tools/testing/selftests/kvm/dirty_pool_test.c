@@ -203,6 +203,7 @@ static void guest_write_own(uint64_t id)
 
 static void nested_code(void)
 {
+	guest_nested_runs++;
 	while (!READ_ONCE(guest_stop))
 		guest_write_own(1);
 	vmmcall();
@@ -218,7 +219,6 @@ static void guest_run_nested(void)
 	svm->vmcb->control.nested_cr3 = guest_ncr3;
 	run_guest(svm->vmcb, svm->vmcb_gpa);
 	GUEST_ASSERT_EQ(svm->vmcb->control.exit_code, SVM_EXIT_VMMCALL);
-	guest_nested_runs++;
 }
 
 /* Write own pages until guest_stop; of vCPU 1, at times from a nested guest. */
