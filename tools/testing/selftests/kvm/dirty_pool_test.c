@@ -787,6 +787,43 @@ static bool is_emulated(void)
 	return ebx == 0x54474354 && ecx == 0x43544743 && edx == 0x47435447;
 }
 
+static uint64_t vcpu_pc(struct kvm_vcpu *vcpu)
+{
+	struct kvm_regs regs;
+
+	vcpu_regs_get(vcpu, &regs);
+	return regs.rip;
+}
+
+static bool is_emulator_fault(struct kvm_vcpu *vcpu)
+{
+	return is_emulated() && (vcpu->run->exit_reason == KVM_EXIT_SHUTDOWN ||
+				 vcpu_pc(vcpu) >> 63);
+}
+
+/*
+ * Marks of a vCPU that no gate holds up: of an ioctl that makes KVM write guest
+ * memory.  Each write of this MSR makes KVM write the wall clock page three times.
+ */
+static bool can_vcpu_mark(void)
+{
+	return kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2);
+}
+
+/* Returns how many marks it made. */
+static uint32_t vcpu_mark(struct kvm_vcpu *vcpu)
+{
+	TEST_ASSERT(_vcpu_set_msr(vcpu, MSR_KVM_WALL_CLOCK_NEW, page_gpa(5)) == 1,
+		    "Can't set MSR_KVM_WALL_CLOCK_NEW");
+	return 3;
+}
+
+static void need_vcpu_mark(void)
+{
+	if (!can_vcpu_mark())
+		skip("no ioctl that marks pages for a vCPU");
+}
+
 /* Returns 0 if the guest synced, or the flags of a KVM_EXIT_DIRTY_RING_FULL. */
 static uint32_t run_once(struct env *e, int i)
 {
@@ -837,7 +874,7 @@ static uint32_t run_once(struct env *e, int i)
 	case UCALL_ABORT:
 		REPORT_GUEST_ASSERT(uc);
 	default:
-		if (run->exit_reason == KVM_EXIT_SHUTDOWN && is_emulated())
+		if (is_emulator_fault(vcpu))
 			_exit(EMULATOR_FAULT);
 		TEST_FAIL("vCPU %d: unexpected exit %s", i,
 			  exit_reason_str(run->exit_reason));
@@ -2461,16 +2498,6 @@ static void test_steal_time(int unused)
 	steal_time(KVM_DIRTY_RING_POOL_NOSTOP);
 }
 
-/*
- * OVERFLOW needs marks that no gate holds up and nobody drains: ioctls of a
- * vCPU that make KVM write guest memory.  Each write of this MSR makes KVM
- * write the wall clock page three times.
- */
-static bool set_wall_clock(struct env *e)
-{
-	return _vcpu_set_msr(e->vcpus[0], MSR_KVM_WALL_CLOCK_NEW, page_gpa(5)) == 1;
-}
-
 static void test_overflow(int unused)
 {
 	struct kvm_dirty_ring_pool_state st, *ro;
@@ -2478,8 +2505,7 @@ static void test_overflow(int unused)
 	struct env e = {};
 	int fd;
 
-	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
-		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	need_vcpu_mark();
 	env_init(&e, 2, 0);
 	fd = vm_dirty_pool_eventfd(e.vm);
 	set_guest(&e, 0, guest_sequential);
@@ -2487,7 +2513,7 @@ static void test_overflow(int unused)
 
 	step("all rings, and their reserves");
 	for (i = 0; ; i++) {
-		TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+		vcpu_mark(e.vcpus[0]);
 		get_state(&e);
 		if (e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW)
 			break;
@@ -2561,7 +2587,7 @@ static uint64_t overflow(struct env *e)
 	get_state(e);
 	for (i = 0; !(e->st.status & KVM_DIRTY_RING_POOL_OVERFLOW); i++) {
 		TEST_ASSERT(i < e->nr_vcpus * ring_entries, "No OVERFLOW");
-		TEST_ASSERT(set_wall_clock(e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+		vcpu_mark(e->vcpus[0]);
 		get_state(e);
 	}
 	return e->st.overflows;
@@ -2576,8 +2602,7 @@ static void test_exit_ring(int unused)
 	uint32_t i, soft, ring, flags;
 	struct env e = {};
 
-	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
-		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	need_vcpu_mark();
 	env_init(&e, 2, 0);
 	soft = soft_limit(&e);
 	for (i = 0; i < 2; i++)
@@ -2597,9 +2622,7 @@ static void test_exit_ring(int unused)
 		    "Flags 0x%x, ring %u", flags,
 		    e.vcpus[i]->run->dirty_ring_pool.ring);
 
-	TEST_ASSERT(_vcpu_set_msr(e.vcpus[i], MSR_KVM_WALL_CLOCK_NEW,
-				  page_gpa(5)) == 1,
-		    "Can't set MSR_KVM_WALL_CLOCK_NEW");
+	vcpu_mark(e.vcpus[i]);
 	flags = run_once(&e, i);
 	TEST_ASSERT(flags == (KVM_DIRTY_RING_POOL_PARKED |
 			      KVM_DIRTY_RING_POOL_EXHAUSTED) &&
@@ -2628,8 +2651,7 @@ static void test_overflow_noticed(int unused)
 	struct env e = {};
 	int fd, round;
 
-	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
-		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	need_vcpu_mark();
 	env_init(&e, 3, 0);
 	for (i = 0; i < 3; i++)
 		set_guest(&e, i, guest_sync);
@@ -2646,7 +2668,7 @@ static void test_overflow_noticed(int unused)
 			usleep(10000);
 		overflow(&e);
 		TEST_ASSERT(wait_eventfd(fd) == 1, "Signalled more than once");
-		TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+		vcpu_mark(e.vcpus[0]);
 		usleep(10000);
 		TEST_ASSERT(!dirty_pool_eventfd_read(fd),
 			    "Signalled for a mark lost under OVERFLOW");
@@ -2964,8 +2986,7 @@ static void test_unplug_full(int unused)
 	struct env e = {};
 	uint64_t lost;
 
-	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
-		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	need_vcpu_mark();
 	env_init(&e, 3, 0);
 	for (i = 0; i < 3; i++)
 		set_guest(&e, i, guest_sync);
@@ -2990,7 +3011,7 @@ static void test_unplug_full(int unused)
 	mark_all(&e);
 	for (i = 0; i < 3; i++)
 		run_once(&e, i);
-	TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+	vcpu_mark(e.vcpus[0]);
 	get_state(&e);
 	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_RESERVE) == 1,
 		    "%u rings have reserve entries",
@@ -3021,7 +3042,7 @@ static void test_unplug_full(int unused)
 	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_DETACHED) == 3 &&
 		    (e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED),
 		    "Status 0x%x without rings", e.st.status);
-	TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+	vcpu_mark(e.vcpus[0]);
 	get_state(&e);
 	TEST_ASSERT(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW,
 		    "A mark without rings was lost in silence");
@@ -3240,8 +3261,7 @@ static void test_run_early(int unused)
 	struct env e = {};
 	pthread_t thread;
 
-	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
-		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	need_vcpu_mark();
 	early.first_fd = dup(0);
 	close(early.first_fd);
 	pthread_create(&thread, NULL, early_worker, NULL);
@@ -3291,8 +3311,7 @@ static void test_mark_gated(int unused)
 	uint64_t marked;
 	int fd;
 
-	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
-		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	need_vcpu_mark();
 	env_init(&e, 3, 0);
 	fd = vm_dirty_pool_eventfd(e.vm);
 	soft = soft_limit(&e);
@@ -3303,7 +3322,7 @@ static void test_mark_gated(int unused)
 		mark_all(&e);
 		for (i = 0; i < 3; i++)
 			run_once(&e, i);
-		TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+		vcpu_mark(e.vcpus[0]);
 		expect_gated(&e, 0, "with no ring FREE");
 		drain(&e);
 		while (dirty_pool_eventfd_read(fd))
@@ -3334,7 +3353,7 @@ static void test_mark_gated(int unused)
 	mark_all(&e);
 	for (i = 0; i < 3; i++)
 		run_once(&e, i);
-	TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
+	vcpu_mark(e.vcpus[0]);
 	expect_gated(&e, 0, "with no ring FREE");
 	drain(&e);
 	munmap(e.vcpus[0]->dirty_gfns, ring_entries * sizeof(struct kvm_dirty_gfn));
@@ -3411,11 +3430,10 @@ static void test_mark_smm(int unused)
 /* Statistics against what was done, each with a number of its own. */
 static void test_stats_counted(int unused)
 {
-	uint32_t i, soft, rsvd, lost = 0;
+	uint32_t i, soft, rsvd, marks = 0;
 	struct env e = {};
 
-	if (!kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2))
-		skip("no MSR_KVM_WALL_CLOCK_NEW");
+	need_vcpu_mark();
 	env_init(&e, 3, 0);
 	soft = soft_limit(&e);
 	rsvd = ring_entries - soft;
@@ -3436,14 +3454,13 @@ static void test_stats_counted(int unused)
 	expect_stat(&e, "dirty_pool_overflows", 0);
 
 	step("marks of a vCPU, until some are lost");
-	for (i = 0; 3 * i <= 3 * rsvd; i++)
-		TEST_ASSERT(set_wall_clock(&e), "Can't set MSR_KVM_WALL_CLOCK_NEW");
-	lost = 3 * i - 3 * rsvd;
+	while (marks <= 3 * rsvd)
+		marks += vcpu_mark(e.vcpus[0]);
 	expect_stat(&e, "dirty_pool_claims", 3 * soft + 3 * rsvd);
 	expect_stat(&e, "dirty_pool_reserve_claims", 3 * rsvd);
 	expect_stat(&e, "dirty_pool_pushed", 3 * ring_entries);
-	expect_stat(&e, "dirty_pool_overflows", lost);
-	expect_stat(&e, "dirty_pool_exhaustions", 2 + 3 * i);
+	expect_stat(&e, "dirty_pool_overflows", marks - 3 * rsvd);
+	expect_stat(&e, "dirty_pool_exhaustions", 2 + marks);
 	expect_stat(&e, "dirty_pool_moves", 6);
 	expect_stat(&e, "dirty_pool_parks", 3);
 	get_state(&e);
@@ -3459,9 +3476,10 @@ static void test_stats_counted(int unused)
 	get_state(&e);
 	TEST_ASSERT(e.st.claims == 3 * soft + 3 * rsvd &&
 		    e.st.reserve_claims == 3 * rsvd && e.st.parks == 3 &&
-		    e.st.drains == 1 && e.st.exhaustions == 2 + 3 * i &&
-		    e.st.overflows == lost && e.st.pushed == 3 * ring_entries &&
-		    e.st.moves == 6, "The pool's state says otherwise");
+		    e.st.drains == 1 && e.st.exhaustions == 2 + marks &&
+		    e.st.overflows == marks - 3 * rsvd &&
+		    e.st.pushed == 3 * ring_entries && e.st.moves == 6,
+		    "The pool's state says otherwise");
 	drain(&e);
 	env_free(&e);
 }
@@ -4552,7 +4570,6 @@ static void __noreturn report_hang(int sig)
 {
 	struct env *e = current_env;
 	int i, code = KSFT_FAIL;
-	struct kvm_regs regs;
 
 	if (!e)
 		_exit(KSFT_FAIL);
@@ -4565,10 +4582,10 @@ static void __noreturn report_hang(int sig)
 		/* Its registers can be had when it is out of the guest. */
 		if (e->threads[i])
 			pthread_kill(e->threads[i], SIGUSR2);
-		vcpu_regs_get(e->vcpus[i], &regs);
-		ksft_print_msg("        rip 0x%llx, exit reason %s\n", regs.rip,
+		ksft_print_msg("        pc 0x%lx, exit reason %s\n",
+			       vcpu_pc(e->vcpus[i]),
 			       exit_reason_str(e->vcpus[i]->run->exit_reason));
-		if (regs.rip >> 63 && is_emulated())
+		if (is_emulator_fault(e->vcpus[i]))
 			code = EMULATOR_FAULT;
 	}
 	if (e->per_vcpu)
