@@ -3693,13 +3693,16 @@ static void test_reset_same_ring(int unused)
  * write where another has just made it writable, and not yet marked it.
  */
 
-enum race {
-	RACE_RESET,	/* nothing else happens */
-	RACE_SLOTS,	/* a slot is deleted and made again, or moved */
-	RACE_THP,	/* huge pages are split and collapsed, pages dropped */
-	RACE_LOGGING,	/* logging is disabled and enabled, with huge mappings */
-	RACE_NX,	/* the same, with code in huge pages that are not for code */
-	RACE_NESTED,	/* shadow pages appear: reset falls back to the write lock */
+struct race {
+	bool thp;		/* huge pages behind the first slot, if there are any */
+	bool mmio;		/* the second slot may be missing: writes are emulated */
+	void (*need)(void);
+	void (*init)(struct env *e);
+	/* What resets race with, by the main thread: the nth time in a round */
+	void (*event)(struct env *e, int round, int n);
+	/* Chance has a part in it: a test goes on until it has. */
+	bool (*happened)(struct env *e);
+	void (*end)(struct env *e);
 };
 
 #define RACE_ROUNDS	3
@@ -3707,13 +3710,12 @@ enum race {
 #define SLOT1_SHIFT	0x2000000ul
 
 static struct {
-	enum race kind;
+	const struct race *kind;
 	bool quit;
 	bool at_once;		/* what is written is in a ring at once */
 	atomic_t resets;
 	atomic_t watched;	/* writes seen by the check at once */
 	uint32_t collapsed;	/* huge pages made */
-	uint64_t huge;		/* of which were mapped at once, at most */
 	uint32_t unlogged;	/* odd while the first slot is not logged */
 	atomic_t harvested[NR_PAGES];
 	atomic_t done[NR_PAGES];	/* of those, entries that were reset */
@@ -3756,7 +3758,7 @@ static uint32_t race_watch(struct env *e, struct pages *pages,
 		uint32_t page = pages->page[i];
 
 		/* An emulated write is seen before it is marked. */
-		if (race.kind == RACE_SLOTS && page >= slot_pages[0] &&
+		if (race.kind->mmio && page >= slot_pages[0] &&
 		    page < slot_pages[0] + slot_pages[1])
 			continue;
 
@@ -3867,7 +3869,13 @@ static void race_set_slot(struct env *e, int i, uint64_t gpa, uint64_t size,
 				  e->mem[i]);
 }
 
-static void race_slots(struct env *e)
+static void race_slots_init(struct env *e)
+{
+	virt_map(e->vm, SLOT_GPA(1) + SLOT1_SHIFT, SLOT_GPA(1) + SLOT1_SHIFT,
+		 slot_pages[1]);
+}
+
+static void race_slots_event(struct env *e, int round, int n)
 {
 	uint64_t size = slot_pages[1] * PAGE_SIZE;
 	uint64_t gpa = SLOT_GPA(1);
@@ -3896,7 +3904,7 @@ static void race_collapse(struct env *e, int huge)
 	race.collapsed += !madvise(mem, SZ_2M, MADV_COLLAPSE);
 }
 
-static void race_thp(struct env *e)
+static void race_thp_event(struct env *e, int round, int n)
 {
 	int huge = host_random(e, slot_pages[0] / 512);
 	void *mem = (void *)e->mem[0] + huge * SZ_2M;
@@ -3913,7 +3921,20 @@ static void race_thp(struct env *e)
 	race_go_on(1);
 }
 
-static void race_logging(struct env *e)
+/* Huge pages that were mapped at once, at most. */
+static uint64_t race_huge;
+
+static bool race_huge_happened(struct env *e)
+{
+	return race_huge;
+}
+
+static void race_huge_end(struct env *e)
+{
+	ksft_print_msg("%lu huge pages mapped\n", race_huge);
+}
+
+static void race_logging(struct env *e, void (*unlogged)(struct env *e))
 {
 	uint64_t size = slot_pages[0] * PAGE_SIZE;
 	uint32_t page, i;
@@ -3925,11 +3946,9 @@ static void race_logging(struct env *e)
 	race_set_slot(e, 0, SLOT_GPA(0), size, 0);
 	/* Meanwhile, huge pages are mapped, and split again by the next. */
 	usleep(1000 + host_random(e, 4000));
-	race.huge = max(race.huge, vm_get_stat(e->vm, "pages_2m"));
-	if (race.kind == RACE_NX && host_random(e, 4) == 0) {
-		write_param(PARAM_NX, "off");
-		write_param(PARAM_NX, "force");
-	}
+	race_huge = max(race_huge, vm_get_stat(e->vm, "pages_2m"));
+	if (unlogged)
+		unlogged(e);
 	race_set_slot(e, 0, SLOT_GPA(0), size, KVM_MEM_LOG_DIRTY_PAGES);
 
 	/* What was written until here is not reported, nor has it to be. */
@@ -3941,8 +3960,50 @@ static void race_logging(struct env *e)
 	race_go_on(3);
 }
 
+static void race_logging_event(struct env *e, int round, int n)
+{
+	race_logging(e, NULL);
+}
+
+static void race_nx_need(void)
+{
+	if (write_param(PARAM_NX, "force") || write_param(PARAM_NX_RATIO, "1") ||
+	    write_param(PARAM_NX_PERIOD, "1"))
+		skip("%s is not writable", PARAM_NX);
+}
+
+static void race_nx_init(struct env *e)
+{
+	uint32_t page;
+
+	for (page = 0; page < slot_pages[0]; page++) {
+		if (is_code_page(page))
+			*((uint8_t *)page_hva(e, page) + CODE_OFFSET) = 0xc3;
+	}
+	write_guest_global(e->vm, guest_exec, 1);
+}
+
+static void race_nx_unlogged(struct env *e)
+{
+	if (host_random(e, 4))
+		return;
+	write_param(PARAM_NX, "off");
+	write_param(PARAM_NX, "force");
+}
+
+static void race_nx_event(struct env *e, int round, int n)
+{
+	race_logging(e, race_nx_unlogged);
+}
+
+static void race_nested_need(void)
+{
+	if (!kvm_cpu_has(X86_FEATURE_NPT))
+		skip("no nested guests with nested paging (AMD)");
+}
+
 /* Nested page tables that map all as it is, in huge pages. */
-static void race_init_nested(struct env *e)
+static void race_nested_init(struct env *e)
 {
 	vm_vaddr_t svm, tables;
 	uint64_t *entry;
@@ -3964,60 +4025,63 @@ static void race_init_nested(struct env *e)
 	write_guest_global(e->vm, guest_ncr3, addr_gva2gpa(e->vm, tables));
 }
 
-static void race_init(struct env *e, enum race kind)
+static void race_nested_event(struct env *e, int round, int n)
 {
-	uint32_t page;
+	if (round == 1 && n == 5)
+		write_guest_global(e->vm, guest_nested, 1);
+	race_go_on(5);
+}
 
-	if (kind == RACE_NX && (write_param(PARAM_NX, "force") ||
-				write_param(PARAM_NX_RATIO, "1") ||
-				write_param(PARAM_NX_PERIOD, "1")))
-		skip("%s is not writable", PARAM_NX);
-	if (kind == RACE_NESTED && !kvm_cpu_has(X86_FEATURE_NPT))
-		skip("no nested guests with nested paging (AMD)");
+static bool race_nested_happened(struct env *e)
+{
+	return READ_ONCE(*(uint64_t *)addr_gva2hva(e->vm,
+						   (vm_vaddr_t)&guest_nested_runs));
+}
 
+static void race_nested_end(struct env *e)
+{
+	uint64_t zapped;
+
+	/* Zaps all shadow pages: the statistic after the pool's */
+	race_set_slot(e, 1, SLOT_GPA(1), 0, 0);
+	race_set_slot(e, 1, SLOT_GPA(1), slot_pages[1] * PAGE_SIZE, 0);
+	zapped = vm_get_stat(e->vm, "mmu_shadow_zapped");
+	TEST_ASSERT(zapped, "No shadow page was zapped");
+	expect_stat(e, "mmu_shadow_zapped", zapped);
+}
+
+static void race_init(struct env *e, const struct race *kind)
+{
 	race.kind = kind;
-	e->thp = kind == RACE_THP || kind == RACE_LOGGING || kind == RACE_NX;
-	e->mmio = kind == RACE_SLOTS;
+	e->thp = kind->thp;
+	e->mmio = kind->mmio;
+	if (kind->need)
+		kind->need();
 	if (e->thp && !thp_configured())
 		skip("no transparent huge pages");
 	env_init(e, OWNERS, 0);
 	race.at_once = !has_pml(e);
-
-	if (kind == RACE_SLOTS)
-		virt_map(e->vm, SLOT_GPA(1) + SLOT1_SHIFT,
-			 SLOT_GPA(1) + SLOT1_SHIFT, slot_pages[1]);
-	if (kind == RACE_NESTED)
-		race_init_nested(e);
-	for (page = 0; page < slot_pages[0]; page++) {
-		if (is_code_page(page))
-			*((uint8_t *)page_hva(e, page) + CODE_OFFSET) = 0xc3;
-	}
-	write_guest_global(e->vm, guest_exec, kind == RACE_NX);
+	if (kind->init)
+		kind->init(e);
 }
 
-/* Chance has a part in it: a test goes on until it has. */
 static bool race_happened(struct env *e)
 {
 	if (race.at_once && !atomic_read(&race.watched))
 		return false;
-	if ((race.kind == RACE_LOGGING || race.kind == RACE_NX) && !race.huge)
-		return false;
-	return race.kind != RACE_NESTED ||
-	       READ_ONCE(*(uint64_t *)addr_gva2hva(e->vm,
-						   (vm_vaddr_t)&guest_nested_runs));
+	return !race.kind->happened || race.kind->happened(e);
 }
 
-static void test_race(int kind)
+static void run_race(const struct race *kind)
 {
 	struct thread_arg args[RACE_RESETTERS];
 	pthread_t threads[RACE_RESETTERS];
 	int i, n, times, round;
 	struct env e = {};
-	uint64_t zapped;
 
 	race_init(&e, kind);
 	/* What a missing flush does is seldom seen, but soon tried again. */
-	times = is_emulated() && kind != RACE_RESET ? 15 : scale(100, 15);
+	times = is_emulated() && kind->event ? 15 : scale(100, 15);
 	for (i = 0; i < OWNERS; i++)
 		set_guest(&e, i, guest_own);
 
@@ -4034,14 +4098,8 @@ static void test_race(int kind)
 					  !race_happened(&e)); n++) {
 			step("round %d, %d times%s", round, n, n < times ? "" :
 			     ": what the test is for did not happen");
-			if (kind == RACE_NESTED && round == 1 && n == 5)
-				write_guest_global(e.vm, guest_nested, 1);
-			if (kind == RACE_SLOTS)
-				race_slots(&e);
-			else if (kind == RACE_THP)
-				race_thp(&e);
-			else if (kind == RACE_LOGGING || kind == RACE_NX)
-				race_logging(&e);
+			if (kind->event)
+				kind->event(&e, round, n);
 			else
 				race_go_on(5);
 		}
@@ -4054,18 +4112,85 @@ static void test_race(int kind)
 		step("round %d, check", round);
 		check(&e);
 	}
-	if (kind == RACE_NESTED) {
-		/* Zaps all shadow pages: the statistic after the pool's */
-		race_set_slot(&e, 1, SLOT_GPA(1), 0, 0);
-		race_set_slot(&e, 1, SLOT_GPA(1), slot_pages[1] * PAGE_SIZE, 0);
-		zapped = vm_get_stat(e.vm, "mmu_shadow_zapped");
-		TEST_ASSERT(zapped, "No shadow page was zapped");
-		expect_stat(&e, "mmu_shadow_zapped", zapped);
-	}
-	ksft_print_msg("%u resets, %u writes seen after one, %u huge pages, %lu mapped\n",
+	ksft_print_msg("%u resets, %u writes seen after one, %u huge pages\n",
 		       atomic_read(&race.resets), atomic_read(&race.watched),
-		       race.collapsed, race.huge);
+		       race.collapsed);
+	if (kind->end)
+		kind->end(&e);
 	env_free(&e);
+}
+
+/* Nothing but resets. */
+static void test_race_reset(int unused)
+{
+	static const struct race reset;
+
+	run_race(&reset);
+}
+
+/* A slot is deleted and made again, or moved. */
+static void test_race_slots(int unused)
+{
+	static const struct race slots = {
+		.mmio = true,
+		.init = race_slots_init,
+		.event = race_slots_event,
+	};
+
+	run_race(&slots);
+}
+
+/* Huge pages are split and collapsed, pages dropped. */
+static void test_race_thp(int unused)
+{
+	static const struct race thp = {
+		.thp = true,
+		.event = race_thp_event,
+	};
+
+	run_race(&thp);
+}
+
+/* Logging is disabled and enabled, with huge mappings. */
+static void test_race_logging(int unused)
+{
+	static const struct race logging = {
+		.thp = true,
+		.event = race_logging_event,
+		.happened = race_huge_happened,
+		.end = race_huge_end,
+	};
+
+	run_race(&logging);
+}
+
+/* The same, with code in huge pages that are not for code. */
+static void test_race_nx(int unused)
+{
+	static const struct race nx = {
+		.thp = true,
+		.need = race_nx_need,
+		.init = race_nx_init,
+		.event = race_nx_event,
+		.happened = race_huge_happened,
+		.end = race_huge_end,
+	};
+
+	run_race(&nx);
+}
+
+/* Shadow pages appear: reset falls back to the write lock. */
+static void test_race_nested(int unused)
+{
+	static const struct race nested = {
+		.need = race_nested_need,
+		.init = race_nested_init,
+		.event = race_nested_event,
+		.happened = race_nested_happened,
+		.end = race_nested_end,
+	};
+
+	run_race(&nested);
 }
 
 /*
@@ -4652,12 +4777,12 @@ static const struct test {
 	{ "reset_signal",	test_reset_signal },
 	{ "reset_parallel",	test_reset_parallel,	4 },
 	{ "reset_same_ring",	test_reset_same_ring },
-	{ "race_reset",		test_race,		RACE_RESET },
-	{ "race_slots",		test_race,		RACE_SLOTS },
-	{ "race_thp",		test_race,		RACE_THP },
-	{ "race_logging",	test_race,		RACE_LOGGING },
-	{ "race_nx",		test_race,		RACE_NX },
-	{ "race_nested",	test_race,		RACE_NESTED },
+	{ "race_reset",		test_race_reset },
+	{ "race_slots",		test_race_slots },
+	{ "race_thp",		test_race_thp },
+	{ "race_logging",	test_race_logging },
+	{ "race_nx",		test_race_nx },
+	{ "race_nested",	test_race_nested },
 	{ "pml_full",		test_pml_full },
 	{ "pml_straddle",	test_pml_straddle },
 	{ "pml_not_logged",	test_pml_not_logged },
