@@ -2,12 +2,6 @@
 /*
  * KVM dirty ring pool test
  *
- * The check that nothing is lost: guests write stamps that never repeat.  The
- * harvester notes the stamp of each page that was reported, after the reset
- * that makes the next write to it be reported again.  A page that holds
- * another stamp than the one noted, when the rings have been drained, was
- * written without being reported: lost.
- *
  * Each test runs in a process of its own, with a time limit: a test that
  * hangs, or takes its process down, fails and the next one runs.
  */
@@ -31,41 +25,17 @@
 #include <asm/barrier.h>
 #include <asm/kvm_para.h>
 
-#include "dirty_pool_util.h"
-#include "processor.h"
+#include "dirty_pool_race.h"
 #include "svm_util.h"
 #include "ucall_common.h"
 
-#define MAX_VCPUS	8
+#define TEST_SECONDS	90
+#define MAX_REPEATS	5	/* of a test, by faults of the emulator */
 
 /* A C library may be older than Linux 6.1 */
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25
 #endif
-
-/*
- * The memory that guests write.  The sizes are no multiples of 64: the last
- * mask of a reset is a partial one.  Guest virtual is guest physical here.
- */
-#define NR_SLOTS	3
-#define FIRST_SLOT	1
-#define SLOT_GPA(i)	(0x40000000ul + (i) * 0x4000000ul)
-#define NR_PAGES	(2051 + 515 + 131)
-
-static const uint32_t slot_pages[NR_SLOTS] = { 2051, 515, 131 };
-
-/* No guest writes here: interrupts mark these pages. */
-#define IRQ_SLOT	(FIRST_SLOT + NR_SLOTS)
-#define IRQ_PAGES	64
-
-/* Of the kernel; what a test has changed is restored after it. */
-#define PARAM(name)	"/sys/module/kvm/parameters/" name
-#define PARAM_POOL	PARAM("dirty_ring_pool")
-#define PARAM_POLICY	PARAM("dirty_ring_policy")
-#define PARAM_FEP	PARAM("force_emulation_prefix")
-#define PARAM_NX	PARAM("nx_huge_pages")
-#define PARAM_NX_RATIO	PARAM("nx_huge_pages_recovery_ratio")
-#define PARAM_NX_PERIOD	PARAM("nx_huge_pages_recovery_period_ms")
 
 static struct {
 	const char *path;
@@ -76,81 +46,19 @@ static struct {
 	{ PARAM_NX_RATIO }, { PARAM_NX_PERIOD },
 };
 
-#define POOL_CAUSES	(KVM_DIRTY_RING_POOL_PARKED |		\
-			 KVM_DIRTY_RING_POOL_EXHAUSTED |	\
-			 KVM_DIRTY_RING_POOL_OVERFLOW)
+/* What a test is at: its process tells the one that reports the result. */
+static char *phase;
+#define PHASE_MAX	160
 
-/* Limits that only a hang reaches, on an emulated CPU with a debug kernel. */
-#define WAIT_SECONDS	60
-#define TEST_SECONDS	90
-
-/* What a test's process tells the one that reports the result. */
-static struct {
-	char phase[160];
-	int ready;
-} *shared;
-
-/* The VM that a test hangs with. */
-static struct env *current_env;
-
-/* Before the first test: one whose guest the emulator broke leaves it loaded. */
-static bool module_was_loaded;
-
-static struct {
-	const char *policy;
-	const char *module;
-	const char *testmod;
-	const char *without;
-	uint32_t seed;
-	uint32_t drop;
-	bool quick;
-} opt = {
-	.module = "/lib/modules/dirty_ring_policy_random.ko",
-	.testmod = "/lib/modules/dirty_pool_testmod.ko",
-};
-
-/* Entries per ring: the fewest that the kernel takes, for the most parking. */
-static uint32_t ring_entries;
-
-/*
- * The guest
- */
-
-/*
- * What a vCPU does between two syncs is a function, which tests set.  Each VM
- * has its own copy of these variables.
- */
-struct guest_vcpu {
-	void (*fn)(uint64_t id);
-	struct guest_random_state rng;
-	uint64_t next;		/* page, for guest_sequential() */
-	uint64_t stamp;		/* the last one written */
-	uint64_t written;	/* pages */
-};
-
-static void guest_random(uint64_t id);
-
-static struct guest_vcpu guest_vcpus[MAX_VCPUS] = {
-	[0 ... MAX_VCPUS - 1] = { .fn = guest_random },
-};
-static uint64_t guest_writes;
-static uint64_t guest_stop;
+const char *policy_module = "/lib/modules/dirty_ring_policy_random.ko";
+bool policy_module_was_loaded;
+const char *testmod_path = "/lib/modules/dirty_pool_testmod.ko";
+static const char *without;
 
 /* As many iterations as one emulated instruction makes in one go. */
 #define STRING_BYTES	1024
 #define STRING_PAGE	7
 #define STRING_PORT	0x99
-
-static uint64_t page_gpa(uint64_t page)
-{
-	int i = 0;
-
-	while (page >= slot_pages[i])
-		page -= slot_pages[i++];
-	return SLOT_GPA(i) + page * PAGE_SIZE;
-}
-
-/* The guest's part of the tests with race_ in their names. */
 
 /* So many vCPUs share all pages: page % OWNERS is whose it is. */
 #define OWNERS		2
@@ -158,16 +66,9 @@ static uint64_t page_gpa(uint64_t page)
 #define OWN_WRITES	16384
 #define OWN_WRITES_SLOT	256	/* where each may be an exit: the slot is gone */
 
-/* No page to write, but to run: the last one of each huge page. */
-#define CODE_OFFSET	256
-
-static bool is_code_page(uint64_t page)
-{
-	return page < slot_pages[0] && page % 512 == 511;
-}
-
-static uint64_t guest_exec;	/* run them */
+uint64_t guest_exec;
 static uint64_t guest_shift;	/* where the second slot was moved to */
+
 static uint64_t guest_svm;
 static uint64_t guest_ncr3;
 static uint64_t guest_nested;	/* run a nested guest */
@@ -177,7 +78,7 @@ static uint64_t guest_nested_runs;
  * A few neighbouring pages again and again: with all of them in the TLB, only
  * its flush makes the guest fault.
  */
-static void guest_write_own(uint64_t id)
+void guest_write_own(uint64_t id)
 {
 	struct guest_vcpu *v = &guest_vcpus[id];
 	uint64_t first = guest_random_u32(&v->rng);
@@ -221,11 +122,18 @@ static void guest_run_nested(void)
 	GUEST_ASSERT_EQ(svm->vmcb->control.exit_code, SVM_EXIT_VMMCALL);
 }
 
-/* Write own pages until guest_stop; of vCPU 1, at times from a nested guest. */
+/* Write own pages until guest_stop. */
 static void guest_own(uint64_t id)
 {
+	while (!READ_ONCE(guest_stop))
+		guest_write_own(id);
+}
+
+/* The same, from a nested guest when asked to. */
+static void guest_own_nested(uint64_t id)
+{
 	while (!READ_ONCE(guest_stop)) {
-		if (id == 1 && READ_ONCE(guest_nested))
+		if (READ_ONCE(guest_nested))
 			guest_run_nested();
 		else
 			guest_write_own(id);
@@ -253,165 +161,26 @@ static void guest_stos(uint64_t id)
 			     "a"(0x5a) : "memory");
 }
 
-static bool guest_goes_on(uint64_t writes)
-{
-	return writes < READ_ONCE(guest_writes) && !READ_ONCE(guest_stop);
-}
-
-static void guest_write(struct guest_vcpu *v, uint64_t page)
-{
-	WRITE_ONCE(*(uint64_t *)page_gpa(page % NR_PAGES), ++v->stamp);
-	WRITE_ONCE(v->written, v->written + 1);
-}
-
-/* Write guest_writes random pages. */
-static void guest_random(uint64_t id)
-{
-	struct guest_vcpu *v = &guest_vcpus[id];
-	uint64_t i;
-
-	for (i = 0; guest_goes_on(i); i++)
-		guest_write(v, guest_random_u32(&v->rng));
-}
-
-/* The same, one page after the other. */
-static void guest_sequential(uint64_t id)
-{
-	struct guest_vcpu *v = &guest_vcpus[id];
-	uint64_t i;
-
-	for (i = 0; guest_goes_on(i); i++)
-		guest_write(v, v->next++);
-}
-
-/* Dirty nothing until guest_stop. */
-static void guest_idle(uint64_t id)
-{
-	while (!READ_ONCE(guest_stop))
-		cpu_relax();
-}
-
-/* Dirty nothing, sync at once. */
-static void guest_sync(uint64_t id)
-{
-}
-
-static void guest_code(uint64_t id, uint64_t seed)
-{
-	struct guest_vcpu *v = &guest_vcpus[id];
-
-	v->rng = new_guest_random_state(seed + id);
-	v->next = id * NR_PAGES / MAX_VCPUS;
-	v->stamp = (id + 1) << 56;
-
-	/*
-	 * As most guests do.  Nothing interrupts this one, but the host: where
-	 * interrupts are off in the guest, Bochs lets those wait, too.
-	 */
-	__asm__ __volatile__("sti");
-
-	for (;;) {
-		READ_ONCE(v->fn)(id);
-		GUEST_SYNC(0);
-	}
-}
-
-/*
- * The host
- */
-
-/* Pages that were harvested and not yet noted. */
-struct pages {
-	uint32_t nr;
-	uint32_t entries;	/* including the dropped ones */
-	uint32_t max;
-	uint32_t *page;
-};
-
-/* A VM under test. */
-struct env {
-	struct kvm_vm *vm;
-	struct kvm_vcpu *vcpus[MAX_VCPUS];
-	pthread_t threads[MAX_VCPUS];
-	int nr_vcpus;
-	bool per_vcpu;		/* upstream's rings, no pool */
-	bool thp;		/* huge pages behind the first slot, at times dropped */
-	bool mmio;		/* a slot may be missing for a while */
-	bool hangs;
-	bool quit;		/* threads: do not wait for the guest's sync */
-	atomic_t running;
-	uint32_t drop;		/* harvester: lose each Nth entry */
-	struct guest_random_state rng;
-	struct pages pages;
-	uint64_t *mem[NR_SLOTS];
-	uint64_t irq_marks;	/* harvested, of IRQ_SLOT */
-
-	/* By the vCPU's own thread: exits with KVM_EXIT_DIRTY_RING_FULL. */
-	const char *where[MAX_VCPUS];
-	uint64_t parked[MAX_VCPUS];
-	uint64_t exhausted[MAX_VCPUS];
-	uint64_t overflown[MAX_VCPUS];
-
-	/* Protects the rest.  vCPUs at the gate wait for a reset. */
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	uint32_t resets;
-	uint64_t seen[NR_PAGES];
-	bool reported[NR_PAGES];
-	uint64_t harvested;
-	uint64_t reset;
-	uint64_t moved;		/* entries that left a ring unharvested */
-
-	struct kvm_dirty_ring_pool_state st;
-	struct kvm_dirty_ring_state rings[MAX_VCPUS];
-};
-
-static void __printf(1, 2) step(const char *fmt, ...)
+void __printf(1, 2) step(const char *fmt, ...)
 {
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(shared->phase, sizeof(shared->phase), fmt, args);
+	vsnprintf(phase, PHASE_MAX, fmt, args);
 	va_end(args);
 }
 
-static void __noreturn __printf(1, 2) skip(const char *fmt, ...)
+void __noreturn __printf(1, 2) skip(const char *fmt, ...)
 {
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(shared->phase, sizeof(shared->phase), fmt, args);
+	vsnprintf(phase, PHASE_MAX, fmt, args);
 	va_end(args);
 	exit(KSFT_SKIP);
 }
 
-static time_t now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
-
-static void __noreturn report_hang(int sig);
-
-#define wait_for(cond, what)						\
-do {									\
-	time_t __end = now() + WAIT_SECONDS;				\
-									\
-	while (!(cond)) {						\
-		if (now() >= __end) {					\
-			ksft_print_msg("Waited %d s for: %s\n",		\
-				       WAIT_SECONDS, what);		\
-			/* It may be the emulator's fault */		\
-			report_hang(0);					\
-		}							\
-		sched_yield();						\
-	}								\
-} while (0)
-
-/* Returns 0 or an errno. */
-static int write_param(const char *path, const char *value)
+int write_param(const char *path, const char *value)
 {
 	int err = 0, fd = open(path, O_WRONLY);
 
@@ -423,7 +192,7 @@ static int write_param(const char *path, const char *value)
 	return err;
 }
 
-static bool read_param(const char *path, char value[64])
+bool read_param(const char *path, char value[64])
 {
 	int fd = open(path, O_RDONLY);
 	ssize_t n = -1;
@@ -437,572 +206,6 @@ static bool read_param(const char *path, char value[64])
 	return n > 0;
 }
 
-/* @full on hardware, @quick where asked for. */
-static uint32_t scale(uint32_t full, uint32_t quick)
-{
-	return opt.quick ? quick : full;
-}
-
-static uint32_t host_random(struct env *e, uint32_t limit)
-{
-	return guest_random_u32(&e->rng) % limit;
-}
-
-static uint64_t *page_hva(struct env *e, uint32_t page)
-{
-	int i = 0;
-
-	while (page >= slot_pages[i])
-		page -= slot_pages[i++];
-	return (void *)e->mem[i] + page * PAGE_SIZE;
-}
-
-/*
- * What is compared.  Guests write the first word only; KVM itself writes a
- * few more, the steal time for example.
- */
-static uint64_t page_stamp(struct env *e, uint32_t page)
-{
-	uint64_t *p = page_hva(e, page);
-
-	return READ_ONCE(p[0]) + 3 * READ_ONCE(p[1]) + 5 * READ_ONCE(p[2]);
-}
-
-static void pages_init(struct pages *pages)
-{
-	memset(pages, 0, sizeof(*pages));
-	pages->max = 1 << 16;
-	pages->page = calloc(pages->max, sizeof(*pages->page));
-	TEST_ASSERT(pages->page, "Insufficient Memory");
-}
-
-static void env_add_vcpu(struct env *e)
-{
-	int i = e->nr_vcpus;
-
-	e->vcpus[i] = vm_vcpu_add(e->vm, i, guest_code);
-	vcpu_args_set(e->vcpus[i], 2, (uint64_t)i, (uint64_t)opt.seed);
-	vcpu_map_dirty_ring(e->vcpus[i]);
-	e->nr_vcpus++;
-}
-
-/* @entries == 0: the smallest rings. */
-static void env_init_entries(struct env *e, int nr_vcpus, uint64_t flags,
-			     uint32_t entries)
-{
-	struct env asked = { .per_vcpu = e->per_vcpu, .thp = e->thp,
-			     .mmio = e->mmio };
-	int i;
-
-	*e = asked;
-	current_env = e;
-	e->rng = new_guest_random_state(opt.seed);
-	pthread_mutex_init(&e->lock, NULL);
-	pthread_cond_init(&e->cond, NULL);
-	pages_init(&e->pages);
-
-	if (!entries)
-		entries = ring_entries;
-	e->vm = __vm_create(VM_SHAPE_DEFAULT, MAX_VCPUS, NR_PAGES);
-	if (e->per_vcpu) {
-		vm_enable_dirty_ring(e->vm, entries * sizeof(struct kvm_dirty_gfn));
-	} else {
-		vm_enable_dirty_pool(e->vm, entries, flags);
-		if (opt.policy)
-			vm_set_dirty_policy(e->vm, opt.policy);
-	}
-
-	for (i = 0; i < NR_SLOTS; i++) {
-		vm_userspace_mem_region_add(e->vm, e->thp && !i ?
-					    VM_MEM_SRC_ANONYMOUS_THP :
-					    VM_MEM_SRC_ANONYMOUS,
-					    SLOT_GPA(i), FIRST_SLOT + i,
-					    slot_pages[i],
-					    KVM_MEM_LOG_DIRTY_PAGES);
-		virt_map(e->vm, SLOT_GPA(i), SLOT_GPA(i), slot_pages[i]);
-		e->mem[i] = addr_gpa2hva(e->vm, SLOT_GPA(i));
-	}
-
-	for (i = 0; i < nr_vcpus; i++)
-		env_add_vcpu(e);
-}
-
-static void env_init(struct env *e, int nr_vcpus, uint64_t flags)
-{
-	env_init_entries(e, nr_vcpus, flags, 0);
-}
-
-static struct guest_vcpu *guest_vcpu(struct env *e, int vcpu)
-{
-	return addr_gva2hva(e->vm, (vm_vaddr_t)&guest_vcpus[vcpu]);
-}
-
-static void set_guest(struct env *e, int vcpu, void (*fn)(uint64_t id))
-{
-	WRITE_ONCE(guest_vcpu(e, vcpu)->fn, fn);
-}
-
-static void set_writes(struct env *e, uint64_t n)
-{
-	write_guest_global(e->vm, guest_writes, n);
-}
-
-static void set_stop(struct env *e, uint64_t stop)
-{
-	write_guest_global(e->vm, guest_stop, stop);
-}
-
-static void get_state(struct env *e)
-{
-	vm_dirty_pool_state(e->vm, 0, &e->st, e->rings, MAX_VCPUS);
-	TEST_ASSERT(e->st.nr_rings <= MAX_VCPUS, "%u rings for %d vCPUs",
-		    e->st.nr_rings, e->nr_vcpus);
-}
-
-static uint32_t soft_limit(struct env *e)
-{
-	get_state(e);
-	return e->rings[0].soft_limit;
-}
-
-/* How many marks an empty pool takes before it is exhausted. */
-static uint32_t capacity(struct env *e)
-{
-	uint32_t i, sum = 0;
-
-	get_state(e);
-	for (i = 0; i < e->st.nr_rings; i++)
-		sum += e->rings[i].soft_limit;
-	return sum;
-}
-
-static uint32_t rings_in_state(struct env *e, uint32_t state)
-{
-	uint32_t i, n = 0;
-
-	for (i = 0; i < e->st.nr_rings; i++)
-		n += (e->rings[i].state & state) == state;
-	return n;
-}
-
-/*
- * With a page modification log, entries arrive 512 at a time, when the CPU
- * leaves the guest: where exactly a vCPU stops can't be told.
- */
-static bool has_pml(struct env *e)
-{
-	return ring_entries - soft_limit(e) > 64;
-}
-
-static void note_gfn(void *arg, uint32_t slot, uint64_t offset)
-{
-	struct env *e = arg;
-	uint32_t i = slot - FIRST_SLOT;
-	uint32_t page = offset;
-
-	if (slot == IRQ_SLOT && offset < IRQ_PAGES) {
-		e->irq_marks++;
-		return;
-	}
-	TEST_ASSERT(i < NR_SLOTS && offset < slot_pages[i],
-		    "An entry that nobody pushed: slot 0x%x offset 0x%lx",
-		    slot, offset);
-	while (i--)
-		page += slot_pages[i];
-	if (e->drop && host_random(e, e->drop) == 0)
-		return;
-	e->pages.page[e->pages.nr++] = page;
-}
-
-static uint32_t harvest(struct env *e, int ring, uint32_t max)
-{
-	uint32_t n;
-
-	max = min(max, e->pages.max - e->pages.nr);
-	n = vcpu_harvest_dirty_ring(e->vcpus[ring], max, note_gfn, e);
-	e->pages.entries += n;
-	return n;
-}
-
-static void wake_vcpus(struct env *e)
-{
-	pthread_mutex_lock(&e->lock);
-	e->resets++;
-	pthread_cond_broadcast(&e->cond);
-	pthread_mutex_unlock(&e->lock);
-}
-
-/* Only after a reset that covers @pages. */
-static void note_pages(struct env *e, struct pages *pages, uint32_t reset)
-{
-	uint32_t i;
-
-	pthread_mutex_lock(&e->lock);
-	for (i = 0; i < pages->nr; i++) {
-		e->seen[pages->page[i]] = page_stamp(e, pages->page[i]);
-		e->reported[pages->page[i]] = true;
-	}
-	e->harvested += pages->entries;
-	e->reset += reset;
-	pthread_mutex_unlock(&e->lock);
-	pages->nr = 0;
-	pages->entries = 0;
-	wake_vcpus(e);
-}
-
-/* Harvest all of one ring, and reset it. */
-static uint32_t drain_ring(struct env *e, int ring)
-{
-	uint32_t n = harvest(e, ring, UINT_MAX);
-
-	note_pages(e, &e->pages, vm_reset_dirty_ring(e->vm, ring));
-	return n;
-}
-
-/*
- * A random part of a random ring, as a harvester beside the vCPUs does, which
- * is slow at times: else no ring is ever parked.
- */
-static void harvest_some(struct env *e)
-{
-	int ring = host_random(e, e->nr_vcpus);
-	uint32_t n = harvest(e, ring, 1 + host_random(e, ring_entries));
-
-	if (n < 16)
-		usleep(host_random(e, 4) ? 500 : 5000);
-	if (!n)
-		return;
-	if (e->per_vcpu || host_random(e, 4) == 0)
-		note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
-	else
-		note_pages(e, &e->pages, vm_reset_dirty_ring(e->vm, ring));
-}
-
-static uint32_t harvest_all(struct env *e)
-{
-	uint32_t n = 0;
-	int i;
-
-	for (i = 0; i < e->nr_vcpus; i++)
-		n += harvest(e, i, UINT_MAX);
-	if (n)
-		note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
-	return n;
-}
-
-/* With all vCPUs out of KVM_RUN: empty the rings, and see that they are. */
-static void drain(struct env *e)
-{
-	uint32_t i;
-
-	while (harvest_all(e))
-		;
-	if (e->per_vcpu)
-		return;
-
-	get_state(e);
-	for (i = 0; i < e->st.nr_rings; i++)
-		TEST_ASSERT(!e->rings[i].state && !e->rings[i].used,
-			    "Ring %u has state 0x%x, %u entries, and all was reset",
-			    i, e->rings[i].state, e->rings[i].used);
-	TEST_ASSERT(!(e->st.status & ~KVM_DIRTY_RING_POOL_OVERFLOW),
-		    "Status 0x%x with all rings drained", e->st.status);
-}
-
-/* Pages of the first slot that were marked, not written. */
-static void check_all_seen(struct env *e, uint32_t first, uint32_t nr)
-{
-	uint32_t page;
-
-	for (page = first; page < first + nr; page++)
-		TEST_ASSERT(e->reported[page], "Page %u was not reported", page);
-}
-
-static uint32_t count_lost(struct env *e)
-{
-	uint32_t page, lost = 0;
-
-	drain(e);
-	for (page = 0; page < NR_PAGES; page++) {
-		if (e->seen[page] == page_stamp(e, page))
-			continue;
-		if (e->thp && !page_stamp(e, page))
-			continue;
-		if (!lost++ && !e->drop)
-			ksft_print_msg("GPA 0x%lx: 0x%lx, but 0x%lx when reported\n",
-				       page_gpa(page), page_stamp(e, page),
-				       e->seen[page]);
-	}
-	return lost;
-}
-
-/* With all vCPUs out of KVM_RUN: everything written was reported. */
-static void check(struct env *e)
-{
-	uint32_t lost = count_lost(e);
-
-	TEST_ASSERT(!lost, "Lost: %u of %u pages were written and not reported",
-		    lost, NR_PAGES);
-	TEST_ASSERT(e->harvested == e->reset,
-		    "%lu entries were harvested, but %lu reset",
-		    e->harvested, e->reset);
-	if (e->per_vcpu)
-		return;
-	TEST_ASSERT(e->st.pushed == e->harvested + e->moved,
-		    "%llu entries were pushed, but %lu harvested, %lu moved",
-		    e->st.pushed, e->harvested, e->moved);
-	TEST_ASSERT(!(e->st.status & KVM_DIRTY_RING_POOL_OVERFLOW) &&
-		    !e->st.overflows, "OVERFLOW with rings being drained");
-}
-
-/* No check: the VM's memory may be in any state. */
-static void env_free(struct env *e)
-{
-	current_env = NULL;
-	kvm_vm_free(e->vm);
-	free(e->pages.page);
-}
-
-static void env_fini(struct env *e)
-{
-	check(e);
-	env_free(e);
-}
-
-/*
- * QEMU 7.2's emulation of SVM lets a guest go on, once in a long while, with
- * the registers of the kernel that runs it: RIP is then behind that kernel's
- * VMRUN.  The guest faults for ever, or shuts down.  Nothing in KVM can do
- * that.  The test is run again then; what is KVM's fault fails.
- */
-#define EMULATOR_FAULT		99
-#define MAX_REPEATS		5
-
-static bool is_emulated(void)
-{
-	uint32_t eax, ebx, ecx, edx;
-
-	__cpuid(0x40000000, 0, &eax, &ebx, &ecx, &edx);
-	/* "TCGTCGTCGTCG" */
-	return ebx == 0x54474354 && ecx == 0x43544743 && edx == 0x47435447;
-}
-
-static uint64_t vcpu_pc(struct kvm_vcpu *vcpu)
-{
-	struct kvm_regs regs;
-
-	vcpu_regs_get(vcpu, &regs);
-	return regs.rip;
-}
-
-static bool is_emulator_fault(struct kvm_vcpu *vcpu)
-{
-	return is_emulated() && (vcpu->run->exit_reason == KVM_EXIT_SHUTDOWN ||
-				 vcpu_pc(vcpu) >> 63);
-}
-
-/*
- * Marks of a vCPU that no gate holds up: of an ioctl that makes KVM write guest
- * memory.  Each write of this MSR makes KVM write the wall clock page three times.
- */
-static bool can_vcpu_mark(void)
-{
-	return kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2);
-}
-
-/* Returns how many marks it made. */
-static uint32_t vcpu_mark(struct kvm_vcpu *vcpu)
-{
-	TEST_ASSERT(_vcpu_set_msr(vcpu, MSR_KVM_WALL_CLOCK_NEW, page_gpa(5)) == 1,
-		    "Can't set MSR_KVM_WALL_CLOCK_NEW");
-	return 3;
-}
-
-static void need_vcpu_mark(void)
-{
-	if (!can_vcpu_mark())
-		skip("no ioctl that marks pages for a vCPU");
-}
-
-/* Returns 0 if the guest synced, or the flags of a KVM_EXIT_DIRTY_RING_FULL. */
-static uint32_t run_once(struct env *e, int i)
-{
-	struct kvm_vcpu *vcpu = e->vcpus[i];
-	struct kvm_run *run = vcpu->run;
-	struct ucall uc;
-	uint32_t flags;
-	int ret;
-
-	e->where[i] = "is in the guest";
-	ret = __vcpu_run(vcpu);
-	e->where[i] = "left the guest";
-	if (ret && errno == EINTR && e->hangs)
-		pause();
-	/* Stopped by a signal, in kick_vcpus(). */
-	if (ret && errno == EINTR && READ_ONCE(e->quit))
-		return 0;
-	TEST_ASSERT_VM_VCPU_IOCTL(!ret, KVM_RUN, ret, e->vm);
-
-	if (vcpu_dirty_ring_exit(vcpu)) {
-		if (e->per_vcpu)
-			return KVM_DIRTY_RING_POOL_EXHAUSTED;
-
-		flags = run->dirty_ring_pool.flags;
-		TEST_ASSERT((flags & POOL_CAUSES) && !(flags & ~POOL_CAUSES),
-			    "vCPU %d: KVM_EXIT_DIRTY_RING_FULL with flags 0x%x",
-			    i, flags);
-		if (flags & KVM_DIRTY_RING_POOL_PARKED) {
-			e->parked[i]++;
-			TEST_ASSERT(run->dirty_ring_pool.ring < MAX_VCPUS,
-				    "vCPU %d: the exit names ring %u", i,
-				    run->dirty_ring_pool.ring);
-		}
-		if (flags & KVM_DIRTY_RING_POOL_EXHAUSTED)
-			e->exhausted[i]++;
-		if (flags & KVM_DIRTY_RING_POOL_OVERFLOW)
-			e->overflown[i]++;
-		return flags;
-	}
-
-	/* The write went nowhere. */
-	if (e->mmio && run->exit_reason == KVM_EXIT_MMIO)
-		return KVM_DIRTY_RING_POOL_PARKED;
-
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_SYNC:
-		return 0;
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-	default:
-		if (is_emulator_fault(vcpu))
-			_exit(EMULATOR_FAULT);
-		TEST_FAIL("vCPU %d: unexpected exit %s", i,
-			  exit_reason_str(run->exit_reason));
-	}
-}
-
-struct thread_arg {
-	struct env *e;
-	int i;
-};
-
-static void *vcpu_worker(void *data)
-{
-	struct thread_arg *arg = data;
-	struct env *e = arg->e;
-	uint32_t flags, resets;
-	int i = arg->i;
-
-	free(arg);
-	for (;;) {
-		resets = READ_ONCE(e->resets);
-		flags = run_once(e, i);
-		if (!flags || READ_ONCE(e->quit))
-			break;
-		if (!(flags & KVM_DIRTY_RING_POOL_EXHAUSTED))
-			continue;
-		e->where[i] = "waits for a reset";
-		pthread_mutex_lock(&e->lock);
-		while (e->resets == resets && !e->quit)
-			pthread_cond_wait(&e->cond, &e->lock);
-		pthread_mutex_unlock(&e->lock);
-	}
-	atomic_dec_and_test(&e->running);
-	return NULL;
-}
-
-static void start_vcpu(struct env *e, int i)
-{
-	struct thread_arg *arg = malloc(sizeof(*arg));
-	int ret;
-
-	arg->e = e;
-	arg->i = i;
-	atomic_inc(&e->running);
-	ret = pthread_create(&e->threads[i], NULL, vcpu_worker, arg);
-	TEST_ASSERT(!ret, "pthread_create(): %s", strerror(ret));
-}
-
-static void start_vcpus(struct env *e)
-{
-	int i;
-
-	for (i = 0; i < e->nr_vcpus; i++)
-		start_vcpu(e, i);
-}
-
-static void join_vcpus(struct env *e)
-{
-	int i;
-
-	for (i = 0; i < e->nr_vcpus; i++) {
-		pthread_join(e->threads[i], NULL);
-		e->threads[i] = 0;
-	}
-}
-
-/* Stop vCPUs wherever they are; those at the gate are left there. */
-static void stop_vcpus(struct env *e)
-{
-	WRITE_ONCE(e->quit, true);
-	set_stop(e, 1);
-	wake_vcpus(e);
-	join_vcpus(e);
-	set_stop(e, 0);
-	WRITE_ONCE(e->quit, false);
-}
-
-static void harvest_until_done(struct env *e)
-{
-	while (atomic_read(&e->running))
-		harvest_some(e);
-	join_vcpus(e);
-}
-
-/* All vCPUs write @writes pages each, beside a harvester. */
-static void run_round(struct env *e, uint64_t writes)
-{
-	set_writes(e, writes);
-	start_vcpus(e);
-	harvest_until_done(e);
-}
-
-static uint64_t wait_eventfd(int fd)
-{
-	struct pollfd pfd = { .fd = fd, .events = POLLIN };
-	int ret = poll(&pfd, 1, WAIT_SECONDS * 1000);
-
-	TEST_ASSERT(ret == 1, "The eventfd was not signalled in %d s",
-		    WAIT_SECONDS);
-	return dirty_pool_eventfd_read(fd);
-}
-
-/*
- * Mark from the first page of the first slot on, until the pool is exhausted.
- * With @gated, a vCPU may be waiting at the gate: then an entry of each ring is
- * left for it.
- */
-static uint32_t mark_room(struct env *e, bool gated)
-{
-	uint32_t want = capacity(e);
-	uint64_t marked;
-	int ret;
-
-	TEST_ASSERT(want + 1 <= slot_pages[0], "Rings too large for the test");
-	ret = __vm_mark_dirty(e->vm, FIRST_SLOT, 0, want + 1, &marked);
-	TEST_ASSERT(ret == -1 && errno == EAGAIN,
-		    "KVM_MARK_DIRTY of %u pages returned %d, errno %d, with room for %u",
-		    want + 1, ret, errno, want);
-	TEST_ASSERT(marked == want || (gated && marked == want - e->st.nr_rings),
-		    "%lu pages were marked in room for %u", marked, want);
-	return marked;
-}
-
-static uint32_t mark_all(struct env *e)
-{
-	return mark_room(e, false);
-}
-
 /*
  * Tests: nothing is lost
  */
@@ -1014,12 +217,12 @@ static void test_reported(int nr_vcpus)
 	int round;
 
 	env_init(&e, nr_vcpus, 0);
-	e.drop = opt.drop;
+	e.drop = env_opt.drop;
 	for (round = 0; round < 3; round++) {
 		step("round %d of writes", round);
-		run_round(&e, writes);
+		env_run_round(&e, writes);
 		step("check after round %d", round);
-		check(&e);
+		env_check(&e);
 	}
 	TEST_ASSERT(e.harvested, "Nothing was harvested");
 	env_fini(&e);
@@ -1030,8 +233,8 @@ static void test_reported_nostop(int nr_vcpus)
 	struct env e = {};
 
 	env_init(&e, nr_vcpus, KVM_DIRTY_RING_POOL_NOSTOP);
-	e.drop = opt.drop;
-	run_round(&e, scale(3000, 1200) / nr_vcpus);
+	e.drop = env_opt.drop;
+	env_run_round(&e, scale(3000, 1200) / nr_vcpus);
 	env_fini(&e);
 }
 
@@ -1043,8 +246,8 @@ static void test_loss_is_detected(int unused)
 
 	env_init(&e, 2, 0);
 	e.drop = 7;
-	run_round(&e, 1000);
-	lost = count_lost(&e);
+	env_run_round(&e, 1000);
+	lost = env_count_lost(&e);
 	TEST_ASSERT(lost, "The harvester dropped each 7th entry, and no page was lost");
 	env_free(&e);
 }
@@ -1052,21 +255,6 @@ static void test_loss_is_detected(int unused)
 /*
  * Tests: parking, the gate
  */
-
-/* Run until the guest leaves with a parked or reserve ring; not for ever. */
-static uint32_t run_to_full(struct env *e, int i)
-{
-	int n;
-
-	set_writes(e, UINT_MAX);
-	for (n = 0; n < 1000; n++) {
-		uint32_t flags = run_once(e, i);
-
-		if (flags)
-			return flags;
-	}
-	TEST_FAIL("vCPU %d writes on and on, and no ring is full", i);
-}
 
 static void test_park_exit(int unused)
 {
@@ -1076,18 +264,18 @@ static void test_park_exit(int unused)
 	int fd;
 
 	env_init(&e, 4, 0);
-	pml = has_pml(&e);
-	set_guest(&e, 0, guest_sequential);
+	pml = env_has_page_log(&e);
+	env_set_guest(&e, 0, guest_sequential);
 	fd = vm_dirty_pool_eventfd(e.vm);
 
 	step("the first ring that is parked");
-	flags = run_to_full(&e, 0);
-	wait_eventfd(fd);
+	flags = env_run_to_full(&e, 0);
+	env_wait_eventfd(fd);
 	close(fd);
 	ring = e.vcpus[0]->run->dirty_ring_pool.ring;
 	TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_PARKED,
 		    "The first exit has flags 0x%x, not PARKED", flags);
-	get_state(&e);
+	env_get_state(&e);
 	used = e.rings[ring].used;
 	TEST_ASSERT(e.rings[ring].state & KVM_DIRTY_RING_PARKED,
 		    "Ring %u in the exit has state 0x%x", ring, e.rings[ring].state);
@@ -1098,11 +286,11 @@ static void test_park_exit(int unused)
 
 	/* Batches may have parked all rings at once. */
 	if (pml) {
-		drain(&e);
-		set_guest(&e, 0, guest_sync);
+		env_drain(&e);
+		env_set_guest(&e, 0, guest_sync);
 		goto out;
 	}
-	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 1 &&
+	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 1 &&
 		    e.st.parks == 1 && used == e.rings[ring].soft_limit,
 		    "One exit, but %llu rings parked, %u entries in ring %u",
 		    e.st.parks, used, ring);
@@ -1110,26 +298,26 @@ static void test_park_exit(int unused)
 		    "Exhausted with three rings FREE");
 
 	step("the vCPU runs on, with another ring");
-	flags = run_to_full(&e, 0);
+	flags = env_run_to_full(&e, 0);
 	ring2 = e.vcpus[0]->run->dirty_ring_pool.ring;
 	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) && ring2 != ring,
 		    "The next exit has flags 0x%x and ring %u after ring %u",
 		    flags, ring2, ring);
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.rings[ring].used == used,
 		    "Ring %u went from %u to %u entries while parked", ring,
 		    used, e.rings[ring].used);
 
 	step("the last rings");
-	flags = run_to_full(&e, 0);
-	flags = run_to_full(&e, 0);
+	flags = env_run_to_full(&e, 0);
+	flags = env_run_to_full(&e, 0);
 	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) &&
 		    e.st.reserve_claims == 0, "Flags 0x%x when the last ring is parked",
 		    flags);
-	get_state(&e);
-	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 4 &&
+	env_get_state(&e);
+	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 4 &&
 		    e.st.parks == 4, "4 exits, %llu parks", e.st.parks);
-	flags = run_to_full(&e, 0);
+	flags = env_run_to_full(&e, 0);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_EXHAUSTED,
 		    "Flags 0x%x with no ring FREE", flags);
 out:
@@ -1144,7 +332,7 @@ static uint32_t mark_to_park(struct env *e, uint32_t *page)
 	uint64_t parks;
 	uint32_t i, was = 0;
 
-	get_state(e);
+	env_get_state(e);
 	parks = e->st.parks;
 	for (i = 0; i < e->st.nr_rings; i++)
 		was |= (e->rings[i].state & KVM_DIRTY_RING_PARKED ? 1 : 0) << i;
@@ -1154,7 +342,7 @@ static uint32_t mark_to_park(struct env *e, uint32_t *page)
 		TEST_ASSERT(__vm_mark_dirty(e->vm, FIRST_SLOT, *page, 1, NULL) == 1,
 			    "Can't mark page %u, errno %d", *page, errno);
 		(*page)++;
-		get_state(e);
+		env_get_state(e);
 	}
 
 	for (i = 0; i < e->st.nr_rings; i++) {
@@ -1184,23 +372,23 @@ static void test_park_handout(int unused)
 		    "Ring %u was handed out while it was parked", ring);
 
 	step("a partial drain");
-	n = harvest(&e, ring, used - 1);
+	n = env_harvest(&e, ring, used - 1);
 	TEST_ASSERT(n == used - 1, "%u entries of %u harvested", n, used - 1);
-	note_pages(&e, &e.pages, vm_reset_dirty_ring(e.vm, ring));
-	get_state(&e);
+	env_note_pages(&e, &e.pages, vm_reset_dirty_ring(e.vm, ring));
+	env_get_state(&e);
 	TEST_ASSERT(e.rings[ring].state == KVM_DIRTY_RING_PARKED &&
 		    e.rings[ring].used == 1,
 		    "Ring %u has state 0x%x with one entry left", ring,
 		    e.rings[ring].state);
 	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, page++, 1, NULL) == 1,
 		    "Can't mark with one ring FREE, errno %d", errno);
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.rings[ring].claims == claims,
 		    "Ring %u was handed out with one entry left", ring);
 
 	step("the rest of it");
-	drain_ring(&e, ring);
-	get_state(&e);
+	env_drain_ring(&e, ring);
+	env_get_state(&e);
 	TEST_ASSERT(!e.rings[ring].state && !e.rings[ring].used && e.st.drains == 1,
 		    "Ring %u has state 0x%x, %u entries after its drain", ring,
 		    e.rings[ring].state, e.rings[ring].used);
@@ -1223,21 +411,21 @@ static void test_nostop(int unused)
 
 	env_init(&e, 4, KVM_DIRTY_RING_POOL_NOSTOP);
 	fd = vm_dirty_pool_eventfd(e.vm);
-	set_guest(&e, 0, guest_sequential);
+	env_set_guest(&e, 0, guest_sequential);
 
 	for (n = 0; n < 3; n++) {
 		step("round %d", n);
-		flags = run_to_full(&e, 0);
+		flags = env_run_to_full(&e, 0);
 		TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_EXHAUSTED,
 			    "An exit with flags 0x%x in spite of NOSTOP", flags);
-		get_state(&e);
-		TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 4,
+		env_get_state(&e);
+		TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 4,
 			    "An exit with %u of 4 rings parked",
-			    rings_in_state(&e, KVM_DIRTY_RING_PARKED));
-		signals = wait_eventfd(fd);
+			    env_rings_in_state(&e, KVM_DIRTY_RING_PARKED));
+		signals = env_wait_eventfd(fd);
 		TEST_ASSERT(signals <= e.st.parks, "%lu signals for %llu parks",
 			    signals, e.st.parks);
-		drain(&e);
+		env_drain(&e);
 	}
 	close(fd);
 	env_fini(&e);
@@ -1251,25 +439,25 @@ static void test_eventfd(int unused)
 
 	env_init(&e, 2, 0);
 	old = vm_dirty_pool_eventfd(e.vm);
-	mark_all(&e);
-	wait_eventfd(old);
-	drain(&e);
+	env_mark_all(&e);
+	env_wait_eventfd(old);
+	env_drain(&e);
 
 	step("another eventfd");
 	fd = vm_dirty_pool_eventfd(e.vm);
 	/* A signal for the old one may still be on its way until here. */
 	dirty_pool_eventfd_read(old);
-	mark_all(&e);
-	wait_eventfd(fd);
+	env_mark_all(&e);
+	env_wait_eventfd(fd);
 	TEST_ASSERT(!dirty_pool_eventfd_read(old),
 		    "The replaced eventfd was signalled");
-	drain(&e);
+	env_drain(&e);
 
 	step("no eventfd");
 	TEST_ASSERT(!__vm_dirty_pool_eventfd(e.vm, -1, 0),
 		    "Can't remove the eventfd, errno %d", errno);
 	dirty_pool_eventfd_read(fd);
-	mark_all(&e);
+	env_mark_all(&e);
 	TEST_ASSERT(!dirty_pool_eventfd_read(fd),
 		    "The removed eventfd was signalled");
 	TEST_ASSERT(!__vm_dirty_pool_eventfd(e.vm, -1, 0),
@@ -1279,25 +467,6 @@ static void test_eventfd(int unused)
 	env_fini(&e);
 }
 
-static void expect_gated(struct env *e, int i, const char *when)
-{
-	uint64_t pushed;
-	uint32_t flags;
-	int n;
-
-	get_state(e);
-	pushed = e->st.pushed;
-	for (n = 0; n < 50; n++) {
-		flags = run_once(e, i);
-		TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_EXHAUSTED,
-			    "vCPU %d ran %s, flags 0x%x", i, when, flags);
-	}
-	get_state(e);
-	TEST_ASSERT(e->st.pushed == pushed,
-		    "vCPU %d pushed %llu entries %s", i, e->st.pushed - pushed,
-		    when);
-}
-
 static void test_exhaustion(int unused)
 {
 	struct env e = {};
@@ -1305,71 +474,71 @@ static void test_exhaustion(int unused)
 	uint64_t pushed;
 
 	env_init(&e, 3, 0);
-	set_guest(&e, 0, guest_sequential);
-	set_guest(&e, 1, guest_sequential);
-	set_guest(&e, 2, guest_sync);
+	env_set_guest(&e, 0, guest_sequential);
+	env_set_guest(&e, 1, guest_sequential);
+	env_set_guest(&e, 2, guest_sync);
 
 	step("vCPU 0 exhausts the pool");
 	for (n = 0; ; n++) {
-		flags = run_to_full(&e, 0);
-		get_state(&e);
+		flags = env_run_to_full(&e, 0);
+		env_get_state(&e);
 		if ((flags & KVM_DIRTY_RING_POOL_EXHAUSTED) && e.st.reserve_claims)
 			break;
 		TEST_ASSERT(n < 100, "Never exhausted, flags 0x%x", flags);
 	}
-	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 3 &&
+	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 3 &&
 		    (e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED) &&
 		    e.st.exhaustions, "EXHAUSTED with %u of 3 rings parked, status 0x%x",
-		    rings_in_state(&e, KVM_DIRTY_RING_PARKED), e.st.status);
-	expect_gated(&e, 0, "with no ring FREE");
+		    env_rings_in_state(&e, KVM_DIRTY_RING_PARKED), e.st.status);
+	env_expect_gated(&e, 0, "with no ring FREE");
 
 	step("vCPU 2 dirties nothing");
 	for (n = 0; n < 20; n++)
-		TEST_ASSERT(!run_once(&e, 2),
+		TEST_ASSERT(!env_run_once(&e, 2),
 			    "A vCPU that dirties nothing was stopped");
 
 	step("vCPU 1 uses the reserve, and is stopped, too");
 	pushed = e.st.pushed;
-	run_to_full(&e, 1);
-	get_state(&e);
+	env_run_to_full(&e, 1);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.pushed > pushed &&
 		    e.st.pushed - pushed <= ring_entries - e.rings[0].soft_limit,
 		    "vCPU 1 pushed %llu entries in one stay",
 		    e.st.pushed - pushed);
-	expect_gated(&e, 1, "with no ring FREE");
+	env_expect_gated(&e, 1, "with no ring FREE");
 	for (i = 0; i < 3; i++)
 		TEST_ASSERT(e.rings[i].used <= ring_entries,
 			    "Ring %u of %u entries holds %u", i, ring_entries,
 			    e.rings[i].used);
 
 	step("drain the rings without reserve entries");
-	get_state(&e);
-	reserve = rings_in_state(&e, KVM_DIRTY_RING_RESERVE);
+	env_get_state(&e);
+	reserve = env_rings_in_state(&e, KVM_DIRTY_RING_RESERVE);
 	TEST_ASSERT(reserve, "No ring has reserve entries");
 	if (reserve < 3) {
 		for (i = 0; i < 3; i++) {
 			if (!(e.rings[i].state & KVM_DIRTY_RING_RESERVE))
-				drain_ring(&e, i);
+				env_drain_ring(&e, i);
 		}
-		get_state(&e);
+		env_get_state(&e);
 		TEST_ASSERT(!(e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED),
 			    "EXHAUSTED with a ring drained");
-		expect_gated(&e, 0, "with reserve entries undrained");
-		expect_gated(&e, 1, "with reserve entries undrained");
+		env_expect_gated(&e, 0, "with reserve entries undrained");
+		env_expect_gated(&e, 1, "with reserve entries undrained");
 	}
 
 	step("drain the others");
-	drain(&e);
+	env_drain(&e);
 	for (i = 0; i < 2; i++) {
-		get_state(&e);
+		env_get_state(&e);
 		pushed = e.st.pushed;
-		flags = run_to_full(&e, i);
-		get_state(&e);
+		flags = env_run_to_full(&e, i);
+		env_get_state(&e);
 		TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) ||
 			    e.st.pushed > pushed,
 			    "vCPU %u is stopped in spite of the drain, flags 0x%x",
 			    i, flags);
-		drain(&e);
+		env_drain(&e);
 	}
 	env_fini(&e);
 }
@@ -1391,17 +560,17 @@ static uint64_t exhausted_exits(struct env *e)
  */
 static void starve(struct env *e, uint32_t victim)
 {
-	uint32_t i, rsvd = ring_entries - soft_limit(e);
+	uint32_t i, rsvd = ring_entries - env_soft_limit(e);
 	uint64_t end, first = 0;
 	int n;
 
-	set_writes(e, UINT_MAX);
-	start_vcpus(e);
+	env_set_writes(e, UINT_MAX);
+	env_start_vcpus(e);
 	end = exhausted_exits(e) + 3 * rsvd * e->nr_vcpus / 2;
 	for (n = 0; exhausted_exits(e) < end; n++) {
 		step("drain %d of ring %u only, %lu exits to go", n, victim,
 		     end - exhausted_exits(e));
-		get_state(e);
+		env_get_state(e);
 		TEST_ASSERT(!(e->st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
 			    "OVERFLOW after %d drains of ring %u", n, victim);
 		for (i = 0; i < e->st.nr_rings; i++) {
@@ -1416,14 +585,14 @@ static void starve(struct env *e, uint32_t victim)
 			    rsvd * e->nr_vcpus,
 			    "%llu reserve claims since some ring has undrained reserve entries",
 			    e->st.reserve_claims - first);
-		if (!drain_ring(e, victim))
+		if (!env_drain_ring(e, victim))
 			sched_yield();
 	}
 
 	step("drain all rings");
-	set_writes(e, 0);
-	harvest_until_done(e);
-	check(e);
+	env_set_writes(e, 0);
+	env_harvest_until_done(e);
+	env_check(e);
 }
 
 static void test_starved(int unused)
@@ -1462,14 +631,14 @@ static void test_mark_stopped(int unused)
 	int ret;
 
 	env_init(&e, 4, 0);
-	soft = soft_limit(&e);
+	soft = env_soft_limit(&e);
 
 	step("more pages than fit a ring");
 	n = soft + 65;
 	ret = __vm_mark_dirty(e.vm, FIRST_SLOT, 3, n, &marked);
 	TEST_ASSERT(ret == n && marked == n,
 		    "%u pages marked: returned %d, marked %lu", n, ret, marked);
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.pushed == n, "%llu entries for %u pages", e.st.pushed, n);
 	for (i = 0, room = 0; i < 4; i++) {
 		TEST_ASSERT(e.rings[i].used <= soft, "A mark used ring %u's reserve",
@@ -1478,14 +647,14 @@ static void test_mark_stopped(int unused)
 	}
 	TEST_ASSERT(room == n, "The rings hold %u entries of %u", room, n);
 	for (i = 0; i < 4; i++)
-		harvest(&e, i, UINT_MAX);
+		env_harvest(&e, i, UINT_MAX);
 	expect_once(&e, 3, n);
-	note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
-	drain(&e);
+	env_note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+	env_drain(&e);
 
 	step("more pages than fit the pool");
-	mark_all(&e);
-	get_state(&e);
+	env_mark_all(&e);
+	env_get_state(&e);
 	TEST_ASSERT((e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED) &&
 		    !e.st.reserve_claims && !e.st.overflows,
 		    "Status 0x%x, %llu reserve claims", e.st.status,
@@ -1498,16 +667,16 @@ static void test_mark_stopped(int unused)
 			    "Returned %d, errno %d, marked %lu", ret, errno, marked);
 	}
 	room = e.st.pushed;
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.pushed == room, "A refused mark pushed entries");
 
 	step("one ring drained");
-	drain_ring(&e, 2);
+	env_drain_ring(&e, 2);
 	ret = __vm_mark_dirty(e.vm, FIRST_SLOT, 0, soft + 9, &marked);
 	TEST_ASSERT(ret == -1 && errno == EAGAIN && marked == soft,
 		    "Returned %d, errno %d, marked %lu in room for %u", ret,
 		    errno, marked, soft);
-	drain(&e);
+	env_drain(&e);
 
 	step("a slot that is not logged");
 	ret = __vm_mark_dirty(e.vm, 0, 0, 9, &marked);
@@ -1519,7 +688,7 @@ static void test_mark_stopped(int unused)
 static void *device_worker(void *data)
 {
 	struct env *e = data;
-	struct guest_random_state rng = new_guest_random_state(opt.seed + 99);
+	struct guest_random_state rng = new_guest_random_state(env_opt.seed + 99);
 	uint64_t stamp = 0xddull << 56;
 
 	while (atomic_read(&e->running)) {
@@ -1554,13 +723,13 @@ static void test_mark_running(int nr_vcpus)
 	pthread_t device;
 
 	env_init(&e, nr_vcpus, 0);
-	set_writes(&e, scale(1500, 400));
-	start_vcpus(&e);
+	env_set_writes(&e, scale(1500, 400));
+	env_start_vcpus(&e);
 	pthread_create(&device, NULL, device_worker, &e);
-	harvest_until_done(&e);
+	env_harvest_until_done(&e);
 	/* The device may be waiting for room. */
 	while (pthread_tryjoin_np(device, NULL))
-		harvest_some(&e);
+		env_harvest_some(&e);
 	env_fini(&e);
 }
 
@@ -1573,44 +742,44 @@ static void test_mark_kick(int unused)
 	env_init(&e, 3, 0);
 	fd = vm_dirty_pool_eventfd(e.vm);
 	for (i = 0; i < 3; i++)
-		set_guest(&e, i, guest_idle);
+		env_set_guest(&e, i, guest_idle);
 
 	step("vCPUs in the guest");
-	start_vcpus(&e);
-	mark_all(&e);
+	env_start_vcpus(&e);
+	env_mark_all(&e);
 	for (i = 0; i < 3; i++) {
 		step("vCPU %d to exit", i);
-		wait_for(READ_ONCE(e.parked[i]), shared->phase);
+		wait_for(READ_ONCE(e.parked[i]), "its exit");
 		TEST_ASSERT(e.vcpus[i]->run->dirty_ring_pool.ring == i,
 			    "vCPU %d exited for ring %u", i,
 			    e.vcpus[i]->run->dirty_ring_pool.ring);
 	}
-	wait_eventfd(fd);
-	set_stop(&e, 1);
-	join_vcpus(&e);
+	env_wait_eventfd(fd);
+	env_set_stop(&e, 1);
+	env_join_vcpus(&e);
 	for (i = 0; i < 3; i++)
 		TEST_ASSERT(e.parked[i] == 1 && e.exhausted[i] <= 1,
 			    "vCPU %d exited %lu times for one park", i,
 			    e.parked[i]);
-	drain(&e);
+	env_drain(&e);
 
 	step("vCPUs out of the guest");
 	for (i = 0; i < 3; i++)
-		set_guest(&e, i, guest_sync);
-	mark_all(&e);
+		env_set_guest(&e, i, guest_sync);
+	env_mark_all(&e);
 	for (i = 0; i < 3; i++) {
-		TEST_ASSERT(run_once(&e, i) & KVM_DIRTY_RING_POOL_PARKED &&
+		TEST_ASSERT(env_run_once(&e, i) & KVM_DIRTY_RING_POOL_PARKED &&
 			    e.vcpus[i]->run->dirty_ring_pool.ring == i,
 			    "vCPU %d did not exit for its ring", i);
-		TEST_ASSERT(!run_once(&e, i), "vCPU %d exited twice for a park", i);
+		TEST_ASSERT(!env_run_once(&e, i), "vCPU %d exited twice for a park", i);
 	}
-	drain(&e);
+	env_drain(&e);
 
 	step("rings that were drained before the vCPU looks");
-	mark_all(&e);
-	drain(&e);
+	env_mark_all(&e);
+	env_drain(&e);
 	for (i = 0; i < 3; i++)
-		TEST_ASSERT(!run_once(&e, i), "vCPU %d exited for a drained ring", i);
+		TEST_ASSERT(!env_run_once(&e, i), "vCPU %d exited for a drained ring", i);
 	close(fd);
 	env_fini(&e);
 }
@@ -1623,12 +792,12 @@ static void test_mark_nostop(int unused)
 	env_init(&e, 2, KVM_DIRTY_RING_POOL_NOSTOP);
 	fd = vm_dirty_pool_eventfd(e.vm);
 	for (i = 0; i < 2; i++)
-		set_guest(&e, i, guest_idle);
-	start_vcpus(&e);
-	mark_all(&e);
-	wait_eventfd(fd);
-	set_stop(&e, 1);
-	join_vcpus(&e);
+		env_set_guest(&e, i, guest_idle);
+	env_start_vcpus(&e);
+	env_mark_all(&e);
+	env_wait_eventfd(fd);
+	env_set_stop(&e, 1);
+	env_join_vcpus(&e);
 	for (i = 0; i < 2; i++)
 		TEST_ASSERT(!e.parked[i] && !e.exhausted[i],
 			    "vCPU %d exited for a mark in spite of NOSTOP", i);
@@ -1638,32 +807,39 @@ static void test_mark_nostop(int unused)
 
 #define TESTMOD		"/sys/kernel/debug/kvm_dirty_pool_testmod"
 
-/* The module that marks from interrupts; loaded if it is not yet. */
-static int open_testmod(long *loaded, int *mod)
+void testmod_open(struct testmod *mod)
 {
-	int fd;
-
-	*loaded = -1;
-	*mod = open(opt.testmod, O_RDONLY | O_CLOEXEC);
-	if (*mod >= 0)
-		*loaded = syscall(SYS_finit_module, *mod, "", 0);
-	fd = open(TESTMOD, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		skip("no %s", opt.testmod);
-	return fd;
+	mod->loaded = false;
+	mod->module = open(testmod_path, O_RDONLY | O_CLOEXEC);
+	if (mod->module >= 0)
+		mod->loaded = !syscall(SYS_finit_module, mod->module, "", 0);
+	mod->fd = open(TESTMOD, O_WRONLY | O_CLOEXEC);
+	if (mod->fd < 0)
+		skip("no %s", testmod_path);
 }
 
-static void close_testmod(int fd, long loaded, int mod)
+void testmod_mark(struct testmod *mod, struct kvm_vm *vm, uint64_t gpa,
+		  uint32_t nr_pages, uint32_t times)
 {
-	close(fd);
-	if (!loaded)
+	char line[80];
+
+	snprintf(line, sizeof(line), "%d 0x%llx %u %u", vm->fd, gpa / PAGE_SIZE,
+		 nr_pages, times);
+	TEST_ASSERT(write(mod->fd, line, strlen(line)) == strlen(line),
+		    "write(\"%s\"): %s", line, strerror(errno));
+}
+
+void testmod_close(struct testmod *mod)
+{
+	close(mod->fd);
+	if (mod->loaded)
 		syscall(SYS_delete_module, "dirty_pool_testmod", O_NONBLOCK);
-	close(mod);
+	close(mod->module);
 }
 
 struct irq_marker {
 	struct env *e;
-	int fd;
+	struct testmod mod;
 	bool done;
 	uint64_t made;
 };
@@ -1683,17 +859,13 @@ static bool irq_marks_accounted(struct irq_marker *m)
 
 static void *irq_marker(void *data)
 {
-	struct guest_random_state rng = new_guest_random_state(opt.seed + 77);
+	struct guest_random_state rng = new_guest_random_state(env_opt.seed + 77);
 	struct irq_marker *m = data;
 	uint32_t round, n;
-	char line[80];
 
 	for (round = 0; round < scale(80, 20); round++) {
 		n = 1 + guest_random_u32(&rng) % IRQ_PAGES;
-		snprintf(line, sizeof(line), "%d 0x%llx %u %u", m->e->vm->fd,
-			 SLOT_GPA(NR_SLOTS) / PAGE_SIZE, IRQ_PAGES, n);
-		TEST_ASSERT(write(m->fd, line, strlen(line)) == strlen(line),
-			    "write(\"%s\"): %s", line, strerror(errno));
+		testmod_mark(&m->mod, m->e->vm, SLOT_GPA(NR_SLOTS), IRQ_PAGES, n);
 		m->made += n;
 		/* Never more under way than a reserve holds. */
 		wait_for(irq_marks_accounted(m), "marks from interrupts");
@@ -1712,28 +884,26 @@ static void test_mark_irq(int nr_vcpus)
 	struct irq_marker m = {};
 	pthread_t thread, device;
 	struct env e = {};
-	long loaded;
-	int mod;
 
-	m.fd = open_testmod(&loaded, &mod);
+	testmod_open(&m.mod);
 	env_init(&e, nr_vcpus, 0);
 	vm_userspace_mem_region_add(e.vm, VM_MEM_SRC_ANONYMOUS,
 				    SLOT_GPA(NR_SLOTS), IRQ_SLOT, IRQ_PAGES,
 				    KVM_MEM_LOG_DIRTY_PAGES);
 	m.e = &e;
-	set_writes(&e, UINT64_MAX);
-	start_vcpu(&e, 0);
+	env_set_writes(&e, UINT64_MAX);
+	env_start_vcpu(&e, 0);
 	pthread_create(&device, NULL, device_worker, &e);
 	pthread_create(&thread, NULL, irq_marker, &m);
 	while (!READ_ONCE(m.done))
-		harvest_some(&e);
+		env_harvest_some(&e);
 	pthread_join(thread, NULL);
-	set_stop(&e, 1);
+	env_set_stop(&e, 1);
 	while (atomic_read(&e.running) || pthread_tryjoin_np(device, NULL))
-		harvest_some(&e);
+		env_harvest_some(&e);
 	pthread_join(e.threads[0], NULL);
 
-	drain(&e);
+	env_drain(&e);
 	ksft_print_msg("%lu marks from interrupts, %lu harvested, %llu overflows\n",
 		       m.made, e.irq_marks, e.st.overflows);
 	TEST_ASSERT(m.made >= e.irq_marks && irq_marks_accounted(&m),
@@ -1743,9 +913,9 @@ static void test_mark_irq(int nr_vcpus)
 		    "Status 0x%x with %llu marks lost", e.st.status,
 		    e.st.overflows);
 	if (nr_vcpus > 1)
-		check(&e);
+		env_check(&e);
 	env_free(&e);
-	close_testmod(m.fd, loaded, mod);
+	testmod_close(&m.mod);
 }
 
 /*
@@ -1758,24 +928,24 @@ static void test_add_vcpus(int unused)
 	struct env e = {};
 
 	env_init(&e, 2, 0);
-	set_writes(&e, scale(1200, 400));
-	start_vcpus(&e);
+	env_set_writes(&e, scale(1200, 400));
+	env_start_vcpus(&e);
 	while (atomic_read(&e.running) || e.nr_vcpus < MAX_VCPUS) {
-		harvest_some(&e);
+		env_harvest_some(&e);
 		if (++n % 16 || e.nr_vcpus == MAX_VCPUS)
 			continue;
 		step("vCPU %d is added", e.nr_vcpus);
 		env_add_vcpu(&e);
-		get_state(&e);
+		env_get_state(&e);
 		TEST_ASSERT(e.st.nr_rings == e.nr_vcpus, "%u rings for %d vCPUs",
 			    e.st.nr_rings, e.nr_vcpus);
-		start_vcpu(&e, e.nr_vcpus - 1);
+		env_start_vcpu(&e, e.nr_vcpus - 1);
 	}
-	join_vcpus(&e);
-	check(&e);
+	env_join_vcpus(&e);
+	env_check(&e);
 
 	step("all of them run");
-	run_round(&e, scale(500, 100));
+	env_run_round(&e, scale(500, 100));
 	for (n = 0; n < MAX_VCPUS; n++)
 		TEST_ASSERT(e.rings[n].vcpu_id == n, "Ring %u is of vCPU %u", n,
 			    e.rings[n].vcpu_id);
@@ -1784,7 +954,7 @@ static void test_add_vcpus(int unused)
 
 static void *policy_worker(void *data)
 {
-	struct guest_random_state rng = new_guest_random_state(opt.seed);
+	struct guest_random_state rng = new_guest_random_state(env_opt.seed);
 	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
 	struct env *e = data;
 
@@ -1807,54 +977,56 @@ static void test_policy_switch(int unused)
 	pthread_t thread;
 
 	env_init(&e, 4, 0);
-	set_writes(&e, scale(2000, 500));
-	start_vcpus(&e);
+	env_set_writes(&e, scale(2000, 500));
+	env_start_vcpus(&e);
 	pthread_create(&thread, NULL, policy_worker, &e);
-	harvest_until_done(&e);
+	env_harvest_until_done(&e);
 	pthread_join(thread, NULL);
 	env_fini(&e);
 }
 
-static void __noreturn run_to_be_killed(void)
+static void __noreturn run_to_be_killed(int *ready)
 {
 	struct env e = {};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	env_init(&e, 2, 0);
-	set_writes(&e, UINT_MAX);
-	start_vcpus(&e);
-	WRITE_ONCE(shared->ready, 1);
+	env_set_writes(&e, UINT_MAX);
+	env_start_vcpus(&e);
+	WRITE_ONCE(*ready, 1);
 	for (;;) {
-		harvest_some(&e);
-		__vm_mark_dirty(e.vm, FIRST_SLOT, host_random(&e, 100), 20, NULL);
+		env_harvest_some(&e);
+		__vm_mark_dirty(e.vm, FIRST_SLOT, env_random(&e, 100), 20, NULL);
 	}
 }
 
 static void test_killed(int unused)
 {
-	struct guest_random_state rng = new_guest_random_state(opt.seed);
+	struct guest_random_state rng = new_guest_random_state(env_opt.seed);
+	int *ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int i, status, n = scale(10, 4);
 	struct env e = {};
 	pid_t pid;
 
 	for (i = 0; i < n; i++) {
 		step("VM %d of %d", i, n);
-		WRITE_ONCE(shared->ready, 0);
+		WRITE_ONCE(*ready, 0);
 		pid = fork();
 		TEST_ASSERT(pid >= 0, __KVM_SYSCALL_ERROR("fork()", pid));
 		if (!pid)
-			run_to_be_killed();
-		wait_for(READ_ONCE(shared->ready) ||
+			run_to_be_killed(ready);
+		wait_for(READ_ONCE(*ready) ||
 			 waitpid(pid, &status, WNOHANG), "the VM's start");
 		usleep(guest_random_u32(&rng) % 30000);
 		kill(pid, SIGKILL);
 		wait_for(waitpid(pid, &status, WNOHANG), "the VM's death");
-		TEST_ASSERT(READ_ONCE(shared->ready), "The VM did not start");
+		TEST_ASSERT(READ_ONCE(*ready), "The VM did not start");
 	}
 
 	step("a VM afterwards");
 	env_init(&e, 2, 0);
-	run_round(&e, 500);
+	env_run_round(&e, 500);
 	env_fini(&e);
 }
 
@@ -1873,7 +1045,7 @@ static void *scribbler(void *data)
 		0, 1, 63, 64, 130, 131, 2050, 2051, INT_MAX, 1ull << 32,
 		1ull << 52, 1ull << 63, ~0ull - 63, ~0ull,
 	};
-	struct guest_random_state rng = new_guest_random_state(opt.seed + 1);
+	struct guest_random_state rng = new_guest_random_state(env_opt.seed + 1);
 	struct env *e = data;
 
 	while (!READ_ONCE(e->quit)) {
@@ -1913,7 +1085,7 @@ static void resync(struct env *e)
 				   KVM_DIRTY_GFN_F_RESET);
 	}
 	vm_reset_dirty_rings(e->vm);
-	get_state(e);
+	env_get_state(e);
 	for (r = 0; r < e->nr_vcpus; r++) {
 		TEST_ASSERT(!e->rings[r].used && !e->rings[r].state,
 			    "Ring %d has state 0x%x, %u entries, all of them harvested",
@@ -1929,9 +1101,9 @@ static void resync(struct env *e)
 					KVM_MEM_LOG_DIRTY_PAGES);
 	}
 	for (i = 0; i < NR_PAGES; i++)
-		e->seen[i] = page_stamp(e, i);
+		e->seen[i] = env_page_stamp(e, i);
 
-	marked = mark_room(e, true);
+	marked = env_mark_room(e, true);
 	for (r = 0, n = 0; r < e->nr_vcpus; r++) {
 		struct kvm_dirty_gfn *gfns = e->vcpus[r]->dirty_gfns;
 
@@ -1941,12 +1113,12 @@ static void resync(struct env *e)
 				break;
 		}
 		e->vcpus[r]->fetch_index = i;
-		n += harvest(e, r, UINT_MAX);
+		n += env_harvest(e, r, UINT_MAX);
 	}
 	TEST_ASSERT(n == marked, "%u entries for %u pages marked", n, marked);
-	note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
-	/* Count anew, to have check() compare. */
-	drain(e);
+	env_note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
+	/* Count anew, to have env_check() compare. */
+	env_drain(e);
 	e->harvested = e->st.pushed;
 	e->reset = e->st.pushed;
 }
@@ -1959,24 +1131,24 @@ static void test_hostile(int unused)
 	int r, ret;
 
 	env_init(&e, 4, 0);
-	set_writes(&e, UINT_MAX);
-	start_vcpus(&e);
+	env_set_writes(&e, UINT_MAX);
+	env_start_vcpus(&e);
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_create(&threads[i], NULL, scribbler, &e);
 
 	for (i = 0; i < n; i++) {
 		step("reset %u of %u", i, n);
-		r = host_random(&e, 5);
+		r = env_random(&e, 5);
 		if (r < 4)
 			ret = __vm_reset_dirty_ring(e.vm, r);
 		else
 			ret = vm_reset_dirty_rings(e.vm);
 		TEST_ASSERT(ret >= 0 && ret <= 4 * ring_entries,
 			    "Reset of ring %d returned %d, errno %d", r, ret, errno);
-		wake_vcpus(&e);
-		__vm_mark_dirty(e.vm, FIRST_SLOT, host_random(&e, 100),
-				1 + host_random(&e, 50), NULL);
-		get_state(&e);
+		env_wake_vcpus(&e);
+		__vm_mark_dirty(e.vm, FIRST_SLOT, env_random(&e, 100),
+				1 + env_random(&e, 50), NULL);
+		env_get_state(&e);
 		for (r = 0; r < 4; r++)
 			TEST_ASSERT(e.rings[r].used <= ring_entries,
 				    "Ring %d holds %u entries", r, e.rings[r].used);
@@ -1984,7 +1156,7 @@ static void test_hostile(int unused)
 	}
 
 	step("stop");
-	stop_vcpus(&e);
+	env_stop_vcpus(&e);
 	WRITE_ONCE(e.quit, true);
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_join(threads[i], NULL);
@@ -1997,7 +1169,7 @@ static void test_hostile(int unused)
 	TEST_ASSERT(!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
 		    "OVERFLOW, although each vCPU was gated");
 	resync(&e);
-	run_round(&e, scale(1000, 200));
+	env_run_round(&e, scale(1000, 200));
 	env_fini(&e);
 }
 
@@ -2018,18 +1190,6 @@ static void take_snapshot(struct kvm_vm *vm, struct snapshot *s)
 	s->st.rings = 0;
 	vm_get_dirty_policy(vm, s->policy);
 }
-
-#define expect_error(call, error)					\
-do {									\
-	int __ret, __err;						\
-									\
-	errno = 0;							\
-	__ret = (call);							\
-	__err = errno;							\
-	TEST_ASSERT(__ret == -1 && __err == (error),			\
-		    "%s: returned %d, errno %d (%s), not %s", #call,	\
-		    __ret, __err, strerror(__err), #error);		\
-} while (0)
 
 /* Also: a call that fails changes nothing. */
 #define expect_pool_error(vm, call, error)				\
@@ -2233,10 +1393,10 @@ static void test_errno_ioctl(int unused)
 			  EFAULT);
 
 	step("the eventfd is still set");
-	drain(&e);
+	env_drain(&e);
 	dirty_pool_eventfd_read(fd);
-	mark_all(&e);
-	wait_eventfd(fd);
+	env_mark_all(&e);
+	env_wait_eventfd(fd);
 	close(fd);
 	munmap(bad, PAGE_SIZE);
 	env_fini(&e);
@@ -2259,7 +1419,7 @@ static bool debugfs_stat(struct env *e, const char *name, uint64_t *value)
 	return true;
 }
 
-static void expect_stat(struct env *e, const char *name, uint64_t want)
+void expect_stat(struct env *e, const char *name, uint64_t want)
 {
 	uint64_t value = -1;
 
@@ -2282,15 +1442,15 @@ static void test_stats(int unused)
 
 	env_init(&e, 4, 0);
 	/* Not all is harvested, to have something in the rings. */
-	set_writes(&e, 1000);
-	start_vcpus(&e);
+	env_set_writes(&e, 1000);
+	env_start_vcpus(&e);
 	for (i = 0; i < 20; i++)
-		harvest_some(&e);
-	stop_vcpus(&e);
+		env_harvest_some(&e);
+	env_stop_vcpus(&e);
 	while (__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 10, NULL) == 10)
 		;
-	drain_ring(&e, 1);
-	get_state(&e);
+	env_drain_ring(&e, 1);
+	env_get_state(&e);
 
 	expect_stat(&e, "dirty_pool_claims", e.st.claims);
 	expect_stat(&e, "dirty_pool_claim_retries", e.st.claim_retries);
@@ -2326,9 +1486,9 @@ static void test_stats(int unused)
 		    "%lu entries pushed, %lu reset, but %u left", pushed, e.reset,
 		    used);
 	TEST_ASSERT(e.st.parks - e.st.drains ==
-		    rings_in_state(&e, KVM_DIRTY_RING_PARKED),
+		    env_rings_in_state(&e, KVM_DIRTY_RING_PARKED),
 		    "%llu parks, %llu drains, but %u rings parked", e.st.parks,
-		    e.st.drains, rings_in_state(&e, KVM_DIRTY_RING_PARKED));
+		    e.st.drains, env_rings_in_state(&e, KVM_DIRTY_RING_PARKED));
 
 	step("vCPU ids that are no indices");
 	vm = vm_create_barebones();
@@ -2358,146 +1518,6 @@ static void test_stats(int unused)
  * Tests: marks in awkward places
  */
 
-static void pin_to_cpu(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
-/* Preempts whatever runs on the CPU, again and again. */
-static void *preempter(void *data)
-{
-	struct sched_param param = { .sched_priority = 1 };
-	struct env *e = data;
-
-	/* Without privilege the vCPUs preempt each other, at the tick. */
-	pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
-	pin_to_cpu(sched_getcpu());
-	while (!READ_ONCE(e->quit))
-		usleep(300);
-	return NULL;
-}
-
-static uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
-{
-	struct kvm_stats_header header;
-	struct kvm_stats_desc *desc, *descs;
-	int i, fd = vcpu_get_stats_fd(vcpu);
-	uint64_t value = 0;
-
-	read_stats_header(fd, &header);
-	descs = read_stats_descriptors(fd, &header);
-	for (i = 0; i < header.num_desc; i++) {
-		desc = get_stats_descriptor(descs, i, &header);
-		if (!strcmp(desc->name, name))
-			read_stat_data(fd, &header, desc, &value, 1);
-	}
-	free(descs);
-	close(fd);
-	return value;
-}
-
-static uint64_t preemptions(struct env *e)
-{
-	uint64_t sum = 0;
-	int i;
-
-	for (i = 0; i < e->nr_vcpus; i++)
-		sum += vcpu_stat(e->vcpus[i], "preemption_reported");
-	return sum;
-}
-
-static bool has_parked(struct env *e, uint64_t parks)
-{
-	get_state(e);
-	return e->st.parks > parks ||
-	       (e->st.status & KVM_DIRTY_RING_POOL_EXHAUSTED);
-}
-
-/*
- * The steal time page of a vCPU that is preempted is marked in the scheduler,
- * with the run queue's lock held: parking there must not wake anyone.
- */
-static void steal_time(uint64_t flags)
-{
-	int i, fd, round, rounds = scale(12, 5);
-	uint64_t parks;
-	cpu_set_t before, all;
-	pthread_t thread;
-	struct env e = {};
-
-	env_init(&e, 2, flags);
-	fd = vm_dirty_pool_eventfd(e.vm);
-
-	/* What is created from here on stays on this CPU. */
-	sched_getaffinity(0, sizeof(before), &before);
-	pin_to_cpu(sched_getcpu());
-	for (i = 0; i < 2; i++) {
-		set_guest(&e, i, guest_idle);
-		TEST_ASSERT(_vcpu_set_msr(e.vcpus[i], MSR_KVM_STEAL_TIME,
-					  page_gpa(10 + i) | KVM_MSR_ENABLED) == 1,
-			    "Can't set MSR_KVM_STEAL_TIME");
-	}
-	start_vcpus(&e);
-	pthread_create(&thread, NULL, preempter, &e);
-	memcpy(&all, &before, sizeof(all));
-	sched_setaffinity(0, sizeof(all), &all);
-
-	/* Until a vCPU was preempted in the guest, as it should be long before. */
-	for (round = 0; round < rounds || !preemptions(&e); round++) {
-		uint32_t left = 1 + host_random(&e, 6);
-		uint32_t room = 0;
-
-		step("round %d: fill the rings but %u entries", round, left);
-		get_state(&e);
-		for (i = 0; i < 2; i++)
-			room += e.rings[i].soft_limit - min(e.rings[i].soft_limit,
-							    e.rings[i].used);
-		if (room > left)
-			__vm_mark_dirty(e.vm, FIRST_SLOT, 100, room - left, NULL);
-		get_state(&e);
-		parks = e.st.parks;
-
-		/*
-		 * Or to use a reserve, while this thread's marks have the only
-		 * ring that is not parked: both vCPUs wait at the gate then,
-		 * and nothing is parked any more.
-		 */
-		step("round %d: wait for steal time to park a ring", round);
-		wait_for(has_parked(&e, parks) ||
-			 rings_in_state(&e, KVM_DIRTY_RING_RESERVE),
-			 shared->phase);
-		if (has_parked(&e, parks))
-			wait_eventfd(fd);
-		/*
-		 * A vCPU on its way out pushes to a ring that has just been
-		 * harvested: until no vCPU is kept at the gate for that.
-		 */
-		do {
-			harvest_all(&e);
-			get_state(&e);
-		} while (e.st.status & KVM_DIRTY_RING_POOL_PARKED);
-	}
-
-	step("stop");
-	stop_vcpus(&e);
-	WRITE_ONCE(e.quit, true);
-	pthread_join(thread, NULL);
-	close(fd);
-	env_fini(&e);
-}
-
-static void test_steal_time(int unused)
-{
-	if (!kvm_cpu_has(X86_FEATURE_KVM_STEAL_TIME))
-		skip("no steal time");
-	steal_time(0);
-	steal_time(KVM_DIRTY_RING_POOL_NOSTOP);
-}
-
 static void test_overflow(int unused)
 {
 	struct kvm_dirty_ring_pool_state st, *ro;
@@ -2508,13 +1528,13 @@ static void test_overflow(int unused)
 	need_vcpu_mark();
 	env_init(&e, 2, 0);
 	fd = vm_dirty_pool_eventfd(e.vm);
-	set_guest(&e, 0, guest_sequential);
-	set_guest(&e, 1, guest_sync);
+	env_set_guest(&e, 0, guest_sequential);
+	env_set_guest(&e, 1, guest_sync);
 
 	step("all rings, and their reserves");
 	for (i = 0; ; i++) {
 		vcpu_mark(e.vcpus[0]);
-		get_state(&e);
+		env_get_state(&e);
 		if (e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW)
 			break;
 		TEST_ASSERT(i < ring_entries, "%u entries used, no OVERFLOW",
@@ -2525,23 +1545,23 @@ static void test_overflow(int unused)
 	TEST_ASSERT(used == 2 * ring_entries && e.st.overflows,
 		    "OVERFLOW with %u of %u entries used, %llu overflows", used,
 		    2 * ring_entries, e.st.overflows);
-	wait_eventfd(fd);
+	env_wait_eventfd(fd);
 
 	step("the exit says so");
-	flags = run_once(&e, 0);
+	flags = env_run_once(&e, 0);
 	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_OVERFLOW) &&
 		    (flags & KVM_DIRTY_RING_POOL_EXHAUSTED),
 		    "Flags 0x%x of a vCPU that overflowed the pool", flags);
 
 	step("it is sticky");
-	drain(&e);
+	env_drain(&e);
 	TEST_ASSERT(e.st.status == KVM_DIRTY_RING_POOL_OVERFLOW,
 		    "Status 0x%x when all is drained", e.st.status);
-	flags = run_to_full(&e, 0);
+	flags = env_run_to_full(&e, 0);
 	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_OVERFLOW) &&
 		    (flags & KVM_DIRTY_RING_POOL_PARKED),
 		    "Flags 0x%x of a later exit", flags);
-	drain(&e);
+	env_drain(&e);
 
 	step("a call that fails does not clear it");
 	expect_error(__vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW,
@@ -2552,7 +1572,7 @@ static void test_overflow(int unused)
 	mprotect(ro, PAGE_SIZE, PROT_READ);
 	expect_error(__vm_ioctl(e.vm, KVM_GET_DIRTY_RING_POOL_STATE, ro), EFAULT);
 	munmap(ro, PAGE_SIZE);
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW,
 		    "A failed call cleared OVERFLOW");
 
@@ -2560,19 +1580,19 @@ static void test_overflow(int unused)
 	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &st, NULL, 0);
 	TEST_ASSERT(st.status == KVM_DIRTY_RING_POOL_OVERFLOW,
 		    "Clearing it returns status 0x%x", st.status);
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(!e.st.status && e.st.overflows == st.overflows,
 		    "Status 0x%x, %llu overflows after clearing it", e.st.status,
 		    e.st.overflows);
-	flags = run_to_full(&e, 0);
+	flags = env_run_to_full(&e, 0);
 	TEST_ASSERT(!(flags & KVM_DIRTY_RING_POOL_OVERFLOW),
 		    "Flags 0x%x after clearing it", flags);
 
 	step("the VM goes on");
-	drain(&e);
-	run_round(&e, 300);
-	TEST_ASSERT(!count_lost(&e), "Lost pages after OVERFLOW was cleared");
-	get_state(&e);
+	env_drain(&e);
+	env_run_round(&e, 300);
+	TEST_ASSERT(!env_count_lost(&e), "Lost pages after OVERFLOW was cleared");
+	env_get_state(&e);
 	TEST_ASSERT(!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
 		    "OVERFLOW is set again");
 	close(fd);
@@ -2584,11 +1604,11 @@ static uint64_t overflow(struct env *e)
 {
 	uint32_t i;
 
-	get_state(e);
+	env_get_state(e);
 	for (i = 0; !(e->st.status & KVM_DIRTY_RING_POOL_OVERFLOW); i++) {
 		TEST_ASSERT(i < e->nr_vcpus * ring_entries, "No OVERFLOW");
 		vcpu_mark(e->vcpus[0]);
-		get_state(e);
+		env_get_state(e);
 	}
 	return e->st.overflows;
 }
@@ -2604,35 +1624,35 @@ static void test_exit_ring(int unused)
 
 	need_vcpu_mark();
 	env_init(&e, 2, 0);
-	soft = soft_limit(&e);
+	soft = env_soft_limit(&e);
 	for (i = 0; i < 2; i++)
-		set_guest(&e, i, guest_sync);
+		env_set_guest(&e, i, guest_sync);
 	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft - 1, NULL) ==
 		    2 * soft - 1, "Can't mark %u pages", 2 * soft - 1);
-	get_state(&e);
+	env_get_state(&e);
 	ring = e.rings[0].state ? 1 : 0;
 	TEST_ASSERT(!e.rings[ring].state && e.rings[ring].used == soft - 1,
 		    "Ring %u has state 0x%x, %u entries", ring, e.rings[ring].state,
 		    e.rings[ring].used);
 	/* It exits for its own ring first, which the VM's marks have parked. */
 	i = 1 - ring;
-	flags = run_once(&e, i);
+	flags = env_run_once(&e, i);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_PARKED &&
 		    e.vcpus[i]->run->dirty_ring_pool.ring == i,
 		    "Flags 0x%x, ring %u", flags,
 		    e.vcpus[i]->run->dirty_ring_pool.ring);
 
 	vcpu_mark(e.vcpus[i]);
-	flags = run_once(&e, i);
+	flags = env_run_once(&e, i);
 	TEST_ASSERT(flags == (KVM_DIRTY_RING_POOL_PARKED |
 			      KVM_DIRTY_RING_POOL_EXHAUSTED) &&
 		    e.vcpus[i]->run->dirty_ring_pool.ring == ring,
 		    "Flags 0x%x, ring %u, after ring %u was parked", flags,
 		    e.vcpus[i]->run->dirty_ring_pool.ring, ring);
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.rings[i].state & KVM_DIRTY_RING_RESERVE,
 		    "The reserve of ring %u was not used", i);
-	flags = run_once(&e, i);
+	flags = env_run_once(&e, i);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_EXHAUSTED &&
 		    e.vcpus[i]->run->dirty_ring_pool.ring == i,
 		    "Flags 0x%x, ring %u at the gate", flags,
@@ -2654,20 +1674,20 @@ static void test_overflow_noticed(int unused)
 	need_vcpu_mark();
 	env_init(&e, 3, 0);
 	for (i = 0; i < 3; i++)
-		set_guest(&e, i, guest_sync);
+		env_set_guest(&e, i, guest_sync);
 
 	for (round = 0; round < 2; round++) {
 		step("round %d: OVERFLOW", round);
 		fd = vm_dirty_pool_eventfd(e.vm);
-		mark_all(&e);
+		env_mark_all(&e);
 		/* Those who park rings have told so before anything is lost. */
-		wait_eventfd(fd);
+		env_wait_eventfd(fd);
 		for (i = 0; i < 3; i++)
-			run_once(&e, i);
+			env_run_once(&e, i);
 		while (dirty_pool_eventfd_read(fd))
 			usleep(10000);
 		overflow(&e);
-		TEST_ASSERT(wait_eventfd(fd) == 1, "Signalled more than once");
+		TEST_ASSERT(env_wait_eventfd(fd) == 1, "Signalled more than once");
 		vcpu_mark(e.vcpus[0]);
 		usleep(10000);
 		TEST_ASSERT(!dirty_pool_eventfd_read(fd),
@@ -2675,10 +1695,10 @@ static void test_overflow_noticed(int unused)
 		close(fd);
 
 		step("round %d: drained before anyone looks", round);
-		drain(&e);
+		env_drain(&e);
 		/* Not the one that lost the mark: it may never run again. */
 		for (i = 1; i <= 6; i++) {
-			flags = run_once(&e, i % 3);
+			flags = env_run_once(&e, i % 3);
 			TEST_ASSERT(!flags || flags == KVM_DIRTY_RING_POOL_OVERFLOW,
 				    "vCPU %d exits with flags 0x%x", i % 3, flags);
 			TEST_ASSERT(!flags == (i > 1), "vCPU %d: flags 0x%x in run %d",
@@ -2692,13 +1712,13 @@ static void test_overflow_noticed(int unused)
 		step("round %d: cleared before anyone looks", round);
 		vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &st,
 				    NULL, 0);
-		mark_all(&e);
+		env_mark_all(&e);
 		overflow(&e);
-		drain(&e);
+		env_drain(&e);
 		vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &st,
 				    NULL, 0);
 		for (i = 0; i < 3; i++) {
-			flags = run_once(&e, i);
+			flags = env_run_once(&e, i);
 			TEST_ASSERT(!flags, "vCPU %d exits with flags 0x%x", i, flags);
 		}
 	}
@@ -2713,28 +1733,26 @@ static void test_overflow_no_vcpu(int unused)
 	int i;
 
 	env_init(&e, 2, KVM_DIRTY_RING_POOL_NOSTOP);
-	if (has_pml(&e))
+	if (env_has_page_log(&e))
 		skip("a reserve holds a ring");
 	for (i = 0; i < 2; i++)
-		set_guest(&e, i, guest_idle);
-	mark_all(&e);
-	start_vcpus(&e);
+		env_set_guest(&e, i, guest_idle);
+	env_mark_all(&e);
+	env_start_vcpus(&e);
 
 	step("unmap a ring with all others full");
 	used = e.rings[1].soft_limit;
-	TEST_ASSERT(!munmap(e.vcpus[1]->dirty_gfns,
-			    ring_entries * sizeof(struct kvm_dirty_gfn)),
-		    "munmap(): %s", strerror(errno));
-	get_state(&e);
+	env_unmap_ring(&e, 1);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.overflows == used - (ring_entries - used) &&
 		    (e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
 		    "%llu entries of %u lost in a reserve of %u, status 0x%x",
 		    e.st.overflows, used, ring_entries - used, e.st.status);
 	wait_for(READ_ONCE(e.overflown[0]) + READ_ONCE(e.overflown[1]),
 		 "a vCPU to exit with OVERFLOW");
-	set_stop(&e, 1);
-	wake_vcpus(&e);
-	join_vcpus(&e);
+	env_set_stop(&e, 1);
+	env_wake_vcpus(&e);
+	env_join_vcpus(&e);
 	TEST_ASSERT(e.overflown[0] + e.overflown[1] == 1,
 		    "%lu exits for one OVERFLOW", e.overflown[0] + e.overflown[1]);
 	env_free(&e);
@@ -2743,29 +1761,25 @@ static void test_overflow_no_vcpu(int unused)
 /* What is lost before there is a vCPU is reported by the first one. */
 static void test_overflow_early(int unused)
 {
+	struct testmod mod;
 	struct env e = {};
 	uint32_t flags;
-	long loaded;
-	char line[80];
-	int mod, fd;
 
-	fd = open_testmod(&loaded, &mod);
+	testmod_open(&mod);
 	env_init(&e, 0, 0);
-	snprintf(line, sizeof(line), "%d 0x%llx 1 1", e.vm->fd, SLOT_GPA(0) / PAGE_SIZE);
-	TEST_ASSERT(write(fd, line, strlen(line)) == strlen(line),
-		    "write(\"%s\"): %s", line, strerror(errno));
-	get_state(&e);
+	testmod_mark(&mod, e.vm, SLOT_GPA(0), 1, 1);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.overflows == 1 && e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW,
 		    "%llu marks of a VM without rings were lost, status 0x%x",
 		    e.st.overflows, e.st.status);
 	env_add_vcpu(&e);
-	set_guest(&e, 0, guest_sync);
-	flags = run_once(&e, 0);
+	env_set_guest(&e, 0, guest_sync);
+	flags = env_run_once(&e, 0);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_OVERFLOW, "Flags 0x%x", flags);
-	flags = run_once(&e, 0);
+	flags = env_run_once(&e, 0);
 	TEST_ASSERT(!flags, "Flags 0x%x once more", flags);
 	env_free(&e);
-	close_testmod(fd, loaded, mod);
+	testmod_close(&mod);
 }
 
 /* With all rings parked: to KVM_RUN and back with what the guest asks for. */
@@ -2774,9 +1788,9 @@ static uint32_t run_string(struct env *e)
 	struct kvm_vcpu *vcpu = e->vcpus[0];
 	uint32_t flags;
 
-	flags = run_once(e, 0);
+	flags = env_run_once(e, 0);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_PARKED, "Flags 0x%x", flags);
-	if (guest_vcpu(e, 0)->fn == guest_ins) {
+	if (env_guest_vcpu(e, 0)->fn == guest_ins) {
 		_vcpu_run(vcpu);
 		TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO &&
 			    vcpu->run->io.port == STRING_PORT &&
@@ -2785,12 +1799,12 @@ static uint32_t run_string(struct env *e)
 		memset((void *)vcpu->run + vcpu->run->io.data_offset, 0x5a,
 		       STRING_BYTES);
 	}
-	return run_once(e, 0);
+	return env_run_once(e, 0);
 }
 
 static void check_string(struct env *e)
 {
-	uint8_t *page = (void *)page_hva(e, STRING_PAGE);
+	uint8_t *page = (void *)env_page_hva(e, STRING_PAGE);
 	uint32_t i;
 
 	for (i = 0; i < PAGE_SIZE; i++)
@@ -2808,12 +1822,12 @@ static void test_overflow_string(int unused)
 	uint32_t flags;
 
 	env_init(&e, 2, 0);
-	if (has_pml(&e))
+	if (env_has_page_log(&e))
 		skip("the reserves hold all of it");
-	set_guest(&e, 0, guest_ins);
-	mark_all(&e);
+	env_set_guest(&e, 0, guest_ins);
+	env_mark_all(&e);
 	flags = run_string(&e);
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.overflows == STRING_BYTES - 2 * (ring_entries -
 							  e.rings[0].soft_limit),
 		    "%llu marks lost of %u, with reserves of %u", e.st.overflows,
@@ -2834,15 +1848,15 @@ static void test_string_stops(int unused)
 	if (write_param(PARAM_FEP, "1"))
 		skip("%s is not writable", PARAM_FEP);
 	env_init(&e, 2, 0);
-	set_guest(&e, 0, guest_stos);
-	mark_all(&e);
-	for (flags = run_string(&e); flags; flags = run_once(&e, 0)) {
+	env_set_guest(&e, 0, guest_stos);
+	env_mark_all(&e);
+	for (flags = run_string(&e); flags; flags = env_run_once(&e, 0)) {
 		if (!(flags & KVM_DIRTY_RING_POOL_EXHAUSTED))
 			continue;
 		exits++;
-		drain(&e);
+		env_drain(&e);
 	}
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(exits && !e.st.overflows, "%u exits, %llu marks lost of %u",
 		    exits, e.st.overflows, STRING_BYTES);
 	check_string(&e);
@@ -2862,10 +1876,10 @@ static void test_prefault_stops(int unused)
 	if (!kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY))
 		skip("no KVM_PRE_FAULT_MEMORY");
 	env_init(&e, 2, 0);
-	set_guest(&e, 0, guest_sync);
+	env_set_guest(&e, 0, guest_sync);
 	/* What is there, and can be written, is mapped writable, and marked. */
 	for (page = 0; page < slot_pages[0]; page++)
-		WRITE_ONCE(*page_hva(&e, page), 0);
+		WRITE_ONCE(*env_page_hva(&e, page), 0);
 	while (range.size) {
 		uint64_t size = range.size;
 
@@ -2876,11 +1890,11 @@ static void test_prefault_stops(int unused)
 			    errno, range.size, size);
 		if (ret) {
 			stops++;
-			expect_gated(&e, 0, "after it used the reserve");
-			drain(&e);
+			env_expect_gated(&e, 0, "after it used the reserve");
+			env_drain(&e);
 		}
 	}
-	get_state(&e);
+	env_get_state(&e);
 	ksft_print_msg("stopped %u times, %llu pages marked\n", stops, e.st.pushed);
 	TEST_ASSERT(!e.st.overflows && e.st.pushed == slot_pages[0] && stops,
 		    "%llu marks lost of %llu, stopped %u times", e.st.overflows,
@@ -2894,29 +1908,14 @@ static void test_prefault_stops(int unused)
  * A VMM that unplugs a vCPU unmaps its ring, and harvests it no more.
  */
 
-static void unmap_ring(struct env *e, int i)
-{
-	TEST_ASSERT(!munmap(e->vcpus[i]->dirty_gfns,
-			    ring_entries * sizeof(struct kvm_dirty_gfn)),
-		    "munmap(): %s", strerror(errno));
-	e->vcpus[i]->dirty_gfns = NULL;
-	e->vcpus[i]->dirty_gfns_count = 0;
-}
-
-static void map_ring(struct env *e, int i)
-{
-	e->vcpus[i]->fetch_index = 0;
-	vcpu_map_dirty_ring(e->vcpus[i]);
-}
-
 /* Without the rings that are not mapped. */
 static uint32_t harvest_mapped(struct env *e)
 {
 	uint32_t i, n = 0;
 
 	for (i = 0; i < e->nr_vcpus; i++)
-		n += e->vcpus[i]->dirty_gfns ? harvest(e, i, UINT_MAX) : 0;
-	note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
+		n += e->vcpus[i]->dirty_gfns ? env_harvest(e, i, UINT_MAX) : 0;
+	env_note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
 	return n;
 }
 
@@ -2926,34 +1925,34 @@ static void test_unplug(int unused)
 	struct env e = {};
 
 	env_init(&e, 3, 0);
-	soft = soft_limit(&e);
+	soft = env_soft_limit(&e);
 
 	step("a ring with harvested and other entries");
 	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft, NULL) == 2 * soft,
 		    "Can't mark %u pages", 2 * soft);
-	get_state(&e);
+	env_get_state(&e);
 	for (i = 0; i < 3 && e.rings[i].used < 2; i++)
 		;
 	used = e.rings[i].used;
-	n = harvest(&e, i, used / 2);
-	unmap_ring(&e, i);
+	n = env_harvest(&e, i, used / 2);
+	env_unmap_ring(&e, i);
 	e.moved += used - n;
 	e.reset += n;
-	note_pages(&e, &e.pages, 0);
-	get_state(&e);
+	env_note_pages(&e, &e.pages, 0);
+	env_get_state(&e);
 	TEST_ASSERT(e.rings[i].state == KVM_DIRTY_RING_DETACHED &&
 		    !e.rings[i].used && !e.st.overflows,
 		    "Ring %u has state 0x%x, %u entries; %llu overflows", i,
 		    e.rings[i].state, e.rings[i].used, e.st.overflows);
 	while (harvest_mapped(&e))
 		;
-	check_all_seen(&e, 0, 2 * soft);
+	env_check_reported(&e, 0, 2 * soft);
 
 	step("it is not used");
 	n = e.rings[i].claims;
 	while (__vm_mark_dirty(e.vm, FIRST_SLOT, page++, 1, NULL) == 1)
 		;
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.rings[i].claims == n && !e.rings[i].used &&
 		    (e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED) &&
 		    page - 1 == 2 * soft,
@@ -2962,20 +1961,20 @@ static void test_unplug(int unused)
 	vm_reset_dirty_ring(e.vm, i);
 
 	step("mapped again");
-	map_ring(&e, i);
-	get_state(&e);
+	env_map_ring(&e, i);
+	env_get_state(&e);
 	TEST_ASSERT(!e.rings[i].state && !e.rings[i].used,
 		    "Ring %u has state 0x%x, %u entries", i, e.rings[i].state,
 		    e.rings[i].used);
 	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, soft, NULL) == soft,
 		    "Can't mark %u pages", soft);
-	TEST_ASSERT(harvest(&e, i, UINT_MAX) == soft,
+	TEST_ASSERT(env_harvest(&e, i, UINT_MAX) == soft,
 		    "Not all of %u entries are in ring %u from its first on", soft, i);
-	note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
-	drain(&e);
+	env_note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+	env_drain(&e);
 
 	step("vCPUs run");
-	run_round(&e, 500);
+	env_run_round(&e, 500);
 	env_fini(&e);
 }
 
@@ -2989,14 +1988,14 @@ static void test_unplug_full(int unused)
 	need_vcpu_mark();
 	env_init(&e, 3, 0);
 	for (i = 0; i < 3; i++)
-		set_guest(&e, i, guest_sync);
-	soft = soft_limit(&e);
+		env_set_guest(&e, i, guest_sync);
+	soft = env_soft_limit(&e);
 	rsvd = ring_entries - soft;
 
 	step("unmap a full ring beside full ones");
-	mark_all(&e);
-	unmap_ring(&e, 2);
-	get_state(&e);
+	env_mark_all(&e);
+	env_unmap_ring(&e, 2);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.overflows == soft - min(soft, 2 * rsvd) &&
 		    e.rings[0].used + e.rings[1].used == 2 * soft +
 							 min(soft, 2 * rsvd),
@@ -3005,27 +2004,27 @@ static void test_unplug_full(int unused)
 	while (harvest_mapped(&e))
 		;
 	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &e.st, NULL, 0);
-	map_ring(&e, 2);
+	env_map_ring(&e, 2);
 
 	step("unmap a ring with reserve entries");
-	mark_all(&e);
+	env_mark_all(&e);
 	for (i = 0; i < 3; i++)
-		run_once(&e, i);
+		env_run_once(&e, i);
 	vcpu_mark(e.vcpus[0]);
-	get_state(&e);
-	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_RESERVE) == 1,
+	env_get_state(&e);
+	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_RESERVE) == 1,
 		    "%u rings have reserve entries",
-		    rings_in_state(&e, KVM_DIRTY_RING_RESERVE));
+		    env_rings_in_state(&e, KVM_DIRTY_RING_RESERVE));
 	for (i = 0; !(e.rings[i].state & KVM_DIRTY_RING_RESERVE); i++)
 		;
-	expect_gated(&e, 0, "with a reserve entry");
+	env_expect_gated(&e, 0, "with a reserve entry");
 	for (flags = 0; flags < 3; flags++) {
 		if (flags != i)
-			drain_ring(&e, flags);
+			env_drain_ring(&e, flags);
 	}
-	expect_gated(&e, 0, "with a reserve entry");
-	unmap_ring(&e, i);
-	flags = run_once(&e, 0);
+	env_expect_gated(&e, 0, "with a reserve entry");
+	env_unmap_ring(&e, i);
+	flags = env_run_once(&e, 0);
 	TEST_ASSERT(!flags, "The gate is shut for a ring that is gone, flags 0x%x",
 		    flags);
 	while (harvest_mapped(&e))
@@ -3034,41 +2033,41 @@ static void test_unplug_full(int unused)
 	step("unmap all of them");
 	for (i = 0; i < 3; i++) {
 		if (e.vcpus[i]->dirty_gfns)
-			unmap_ring(&e, i);
+			env_unmap_ring(&e, i);
 	}
 	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 1, NULL) == -1 &&
 		    errno == EAGAIN, "A mark without rings: errno %d", errno);
-	get_state(&e);
-	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_DETACHED) == 3 &&
+	env_get_state(&e);
+	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_DETACHED) == 3 &&
 		    (e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED),
 		    "Status 0x%x without rings", e.st.status);
 	vcpu_mark(e.vcpus[0]);
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW,
 		    "A mark without rings was lost in silence");
-	flags = run_once(&e, 0);
+	flags = env_run_once(&e, 0);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_OVERFLOW, "Flags 0x%x without rings",
 		    flags);
 	for (i = 0; i < 3; i++) {
-		flags = run_once(&e, i);
+		flags = env_run_once(&e, i);
 		TEST_ASSERT(!flags, "vCPU %u is kept out without rings, flags 0x%x",
 			    i, flags);
 	}
 	for (i = 0; i < 3; i++)
-		map_ring(&e, i);
+		env_map_ring(&e, i);
 	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &e.st, NULL, 0);
-	flags = run_once(&e, 0);
+	flags = env_run_once(&e, 0);
 	TEST_ASSERT(!flags, "Flags 0x%x with all rings mapped again", flags);
-	mark_all(&e);
+	env_mark_all(&e);
 
 	step("unmap rings with entries of slots that are not logged any more");
 	for (i = 0; i < NR_SLOTS; i++)
 		vm_mem_region_set_flags(e.vm, FIRST_SLOT + i, 0);
-	get_state(&e);
+	env_get_state(&e);
 	lost = e.st.overflows;
 	for (i = 0; i < 3; i++)
-		unmap_ring(&e, i);
-	get_state(&e);
+		env_unmap_ring(&e, i);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.overflows == lost && !(e.st.status &
 						KVM_DIRTY_RING_POOL_OVERFLOW),
 		    "%llu entries that nobody wants were lost", e.st.overflows - lost);
@@ -3077,7 +2076,7 @@ static void test_unplug_full(int unused)
 
 static void expect_attached(struct env *e, int i, bool attached, const char *when)
 {
-	get_state(e);
+	env_get_state(e);
 	TEST_ASSERT(!(e->rings[i].state & KVM_DIRTY_RING_DETACHED) == attached,
 		    "Ring %d has state 0x%x %s", i, e->rings[i].state, when);
 }
@@ -3140,7 +2139,7 @@ static void test_unplug_mappings(int unused)
 	expect_attached(&e, 1, false, "when kvm_run is mapped");
 	munmap(second, size);
 	e.vcpus[1]->dirty_gfns = NULL;
-	map_ring(&e, 1);
+	env_map_ring(&e, 1);
 	expect_attached(&e, 1, true, "when it is mapped");
 
 	step("a child's");
@@ -3160,8 +2159,8 @@ static void test_unplug_mappings(int unused)
 	expect_attached(&e, 1, false, "when only a child has it mapped");
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
-	map_ring(&e, 1);
-	mark_all(&e);
+	env_map_ring(&e, 1);
+	env_mark_all(&e);
 	env_fini(&e);
 }
 
@@ -3172,14 +2171,14 @@ static void test_unplug_running(int nr_vcpus)
 	struct env e = {};
 
 	env_init(&e, nr_vcpus, 0);
-	soft = soft_limit(&e);
+	soft = env_soft_limit(&e);
 	/* The vCPU of the last ring is the one that is unplugged. */
-	set_guest(&e, last, guest_sync);
-	set_writes(&e, scale(3000, 800));
-	start_vcpus(&e);
+	env_set_guest(&e, last, guest_sync);
+	env_set_writes(&e, scale(3000, 800));
+	env_start_vcpus(&e);
 	e.nr_vcpus--;
 	for (i = 0; atomic_read(&e.running); i++) {
-		harvest_some(&e);
+		env_harvest_some(&e);
 		if (i % 8 == 4) {
 			/*
 			 * Something of every ring, and room for what is left
@@ -3187,113 +2186,29 @@ static void test_unplug_running(int nr_vcpus)
 			 */
 			__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft, NULL);
 			for (ring = 0; ring < last; ring++)
-				harvest(&e, ring, UINT_MAX);
-			get_state(&e);
+				env_harvest(&e, ring, UINT_MAX);
+			env_get_state(&e);
 			if (e.rings[last].used > 8)
-				harvest(&e, last, e.rings[last].used - 8);
-			note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
-			unmap_ring(&e, last);
+				env_harvest(&e, last, e.rings[last].used - 8);
+			env_note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+			env_unmap_ring(&e, last);
 		} else if (i % 8 == 0 && i) {
-			map_ring(&e, last);
+			env_map_ring(&e, last);
 		}
-		if (i % 8 < 4 && harvest(&e, last, host_random(&e, 100)))
-			note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+		if (i % 8 < 4 && env_harvest(&e, last, env_random(&e, 100)))
+			env_note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
 	}
 	e.nr_vcpus++;
 	if (!e.vcpus[last]->dirty_gfns)
-		map_ring(&e, last);
-	join_vcpus(&e);
+		env_map_ring(&e, last);
+	env_join_vcpus(&e);
 	/* Entries that were moved or reset by the unmapping can't be counted. */
-	lost = count_lost(&e);
+	lost = env_count_lost(&e);
 	TEST_ASSERT(lost <= e.st.overflows, "%u pages lost, %llu marks", lost,
 		    e.st.overflows);
 	ksft_print_msg("%u times, %llu entries moved, %llu lost\n", i / 8,
 		       e.st.pushed - e.harvested, e.st.overflows);
 	env_free(&e);
-}
-
-/*
- * A vCPU's fd can be guessed: another thread tries to run it, and to have it
- * mark pages, before KVM_CREATE_VCPU has returned.
- */
-static struct {
-	bool stop;
-	int first_fd;
-	pid_t tid;
-	uint64_t found;
-} early;
-
-static void *early_worker(void *unused)
-{
-	struct {
-		struct kvm_msrs header;
-		struct kvm_msr_entry entry;
-	} msr = {
-		.header.nmsrs = 1,
-		.entry = { .index = MSR_KVM_WALL_CLOCK_NEW, .data = page_gpa(5) },
-	};
-	int fd;
-
-	WRITE_ONCE(early.tid, gettid());
-	while (!READ_ONCE(early.stop)) {
-		for (fd = early.first_fd; fd < early.first_fd + 12; fd++) {
-			if (ioctl(fd, KVM_SET_MSRS, &msr) != 1)
-				continue;
-			early.found++;
-			/* Until the next signal, if it waits to be started. */
-			ioctl(fd, KVM_RUN, NULL);
-		}
-	}
-	return NULL;
-}
-
-static void test_run_early(int unused)
-{
-	uint32_t i, n, times = scale(100, 20);
-	struct itimerspec period = {
-		.it_interval.tv_nsec = 2000000, .it_value.tv_nsec = 2000000,
-	};
-	struct sigevent sev = {
-		.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR2,
-	};
-	time_t end = now() + 15;
-	timer_t timer;
-	struct env e = {};
-	pthread_t thread;
-
-	need_vcpu_mark();
-	early.first_fd = dup(0);
-	close(early.first_fd);
-	pthread_create(&thread, NULL, early_worker, NULL);
-	while (!READ_ONCE(early.tid))
-		sched_yield();
-	/* KVM_CREATE_VCPU waits for a KVM_RUN that has come first. */
-	sev._sigev_un._tid = early.tid;
-	TEST_ASSERT(!timer_create(CLOCK_MONOTONIC, &sev, &timer) &&
-		    !timer_settime(timer, 0, &period, NULL), "timer_create(): %s",
-		    strerror(errno));
-	for (i = 0; i < times && now() < end; i++) {
-		step("VM %u", i);
-		env_init(&e, 0, 0);
-		for (n = 0; n < 3; n++) {
-			int fd = __vm_ioctl(e.vm, KVM_CREATE_VCPU, (void *)(long)n);
-
-			TEST_ASSERT(fd >= 0, KVM_IOCTL_ERROR(KVM_CREATE_VCPU, fd));
-			usleep(host_random(&e, 300));
-			close(fd);
-		}
-		get_state(&e);
-		TEST_ASSERT(!e.st.overflows,
-			    "%llu marks found no ring: a vCPU ran before its ring has joined",
-			    e.st.overflows);
-		env_free(&e);
-	}
-	WRITE_ONCE(early.stop, true);
-	pthread_join(thread, NULL);
-	timer_delete(timer);
-	ksft_print_msg("%u VMs, %lu times a vCPU was found by its fd\n", i,
-		       early.found);
-	TEST_ASSERT(early.found, "No vCPU was found by its fd");
 }
 
 /*
@@ -3314,54 +2229,52 @@ static void test_mark_gated(int unused)
 	need_vcpu_mark();
 	env_init(&e, 3, 0);
 	fd = vm_dirty_pool_eventfd(e.vm);
-	soft = soft_limit(&e);
+	soft = env_soft_limit(&e);
 	for (i = 0; i < 3; i++)
-		set_guest(&e, i, guest_sync);
+		env_set_guest(&e, i, guest_sync);
 	for (n = 0; n < 5; n++) {
 		step("round %u", n);
-		mark_all(&e);
+		env_mark_all(&e);
 		for (i = 0; i < 3; i++)
-			run_once(&e, i);
+			env_run_once(&e, i);
 		vcpu_mark(e.vcpus[0]);
-		expect_gated(&e, 0, "with no ring FREE");
-		drain(&e);
+		env_expect_gated(&e, 0, "with no ring FREE");
+		env_drain(&e);
 		while (dirty_pool_eventfd_read(fd))
 			usleep(10000);
 		TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 3 * soft, &marked) == -1 &&
 			    errno == EAGAIN && marked == 3 * (soft - 1),
 			    "%lu pages marked in room for %u, with a vCPU at the gate",
 			    marked, 3 * soft);
-		get_state(&e);
+		env_get_state(&e);
 		TEST_ASSERT(!(e.st.status & (KVM_DIRTY_RING_POOL_PARKED |
 					     KVM_DIRTY_RING_POOL_EXHAUSTED)),
 			    "Status 0x%x: a ring was parked", e.st.status);
 		/* With no ring parked, this is what asks for a drain. */
-		wait_eventfd(fd);
+		env_wait_eventfd(fd);
 		/* Another one that marks is not let further by its return. */
 		for (i = 0; i < 20; i++)
 			TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, i, 1, NULL) == -1 &&
 				    errno == EAGAIN, "A mark more, errno %d", errno);
-		flags = run_once(&e, 0);
+		flags = env_run_once(&e, 0);
 		TEST_ASSERT(!flags, "The vCPU is kept out, flags 0x%x", flags);
 		TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 3, NULL) == 3,
 			    "No room that is left with nobody at the gate, errno %d",
 			    errno);
-		drain(&e);
+		env_drain(&e);
 	}
 
 	step("unplug the vCPU that waits");
-	mark_all(&e);
+	env_mark_all(&e);
 	for (i = 0; i < 3; i++)
-		run_once(&e, i);
+		env_run_once(&e, i);
 	vcpu_mark(e.vcpus[0]);
-	expect_gated(&e, 0, "with no ring FREE");
-	drain(&e);
-	munmap(e.vcpus[0]->dirty_gfns, ring_entries * sizeof(struct kvm_dirty_gfn));
-	e.vcpus[0]->dirty_gfns = NULL;
+	env_expect_gated(&e, 0, "with no ring FREE");
+	env_drain(&e);
+	env_unmap_ring(&e, 0);
 	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft, NULL) == 2 * soft,
 		    "Room is left for a vCPU that is gone, errno %d", errno);
-	e.vcpus[0]->fetch_index = 0;
-	vcpu_map_dirty_ring(e.vcpus[0]);
+	env_map_ring(&e, 0);
 	close(fd);
 	env_fini(&e);
 }
@@ -3379,52 +2292,10 @@ static void test_mark_many(int unused)
 	TEST_ASSERT(ret == n && marked == n, "%u pages marked: returned %d, marked %lu",
 		    n, ret, marked);
 	for (i = 0; i < 2; i++)
-		harvest(&e, i, UINT_MAX);
+		env_harvest(&e, i, UINT_MAX);
 	expect_once(&e, 1, n);
-	note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+	env_note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
 	env_fini(&e);
-}
-
-static void smm_gfn(void *arg, uint32_t slot, uint64_t offset)
-{
-	uint64_t *sum = arg;
-
-	TEST_ASSERT(slot == (1 << 16 | IRQ_SLOT) && offset < IRQ_PAGES,
-		    "Slot 0x%x, offset %lu of a page in the second address space",
-		    slot, offset);
-	*sum += 1 + offset;
-}
-
-/* A memslot of the address space for system management mode. */
-static void test_mark_smm(int unused)
-{
-	struct kvm_userspace_memory_region region = {
-		.slot = 1 << 16 | IRQ_SLOT,
-		.flags = KVM_MEM_LOG_DIRTY_PAGES,
-		.guest_phys_addr = SLOT_GPA(NR_SLOTS),
-		.memory_size = IRQ_PAGES * PAGE_SIZE,
-	};
-	struct env e = {};
-	uint64_t sum = 0;
-	int i;
-
-	if (!kvm_has_cap(KVM_CAP_X86_SMM))
-		skip("no system management mode");
-	env_init(&e, 2, 0);
-	region.userspace_addr = (uintptr_t)mmap(NULL, region.memory_size,
-						PROT_READ | PROT_WRITE,
-						MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	vm_ioctl(e.vm, KVM_SET_USER_MEMORY_REGION, &region);
-	expect_error(__vm_mark_dirty(e.vm, IRQ_SLOT, 0, 1, NULL), ENOENT);
-	TEST_ASSERT(__vm_mark_dirty(e.vm, region.slot, 0, IRQ_PAGES, NULL) == IRQ_PAGES,
-		    "Can't mark in the second address space, errno %d", errno);
-	for (i = 0; i < 2; i++)
-		vcpu_harvest_dirty_ring(e.vcpus[i], UINT_MAX, smm_gfn, &sum);
-	TEST_ASSERT(sum == IRQ_PAGES * (IRQ_PAGES + 1) / 2,
-		    "Not each page was reported once");
-	TEST_ASSERT(vm_reset_dirty_rings(e.vm) == IRQ_PAGES, "Not all were reset");
-	drain(&e);
-	env_free(&e);
 }
 
 /* Statistics against what was done, each with a number of its own. */
@@ -3435,7 +2306,7 @@ static void test_stats_counted(int unused)
 
 	need_vcpu_mark();
 	env_init(&e, 3, 0);
-	soft = soft_limit(&e);
+	soft = env_soft_limit(&e);
 	rsvd = ring_entries - soft;
 
 	step("pages of the VM, until one is refused");
@@ -3463,24 +2334,24 @@ static void test_stats_counted(int unused)
 	expect_stat(&e, "dirty_pool_exhaustions", 2 + marks);
 	expect_stat(&e, "dirty_pool_moves", 6);
 	expect_stat(&e, "dirty_pool_parks", 3);
-	get_state(&e);
-	TEST_ASSERT(rings_in_state(&e, KVM_DIRTY_RING_RESERVE) == 3 &&
+	env_get_state(&e);
+	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_RESERVE) == 3 &&
 		    (e.st.status & KVM_DIRTY_RING_POOL_PARKED),
 		    "Status 0x%x with reserve entries in %u of 3 rings", e.st.status,
-		    rings_in_state(&e, KVM_DIRTY_RING_RESERVE));
+		    env_rings_in_state(&e, KVM_DIRTY_RING_RESERVE));
 
 	step("one ring drained");
-	drain_ring(&e, 1);
+	env_drain_ring(&e, 1);
 	expect_stat(&e, "dirty_pool_drains", 1);
 	expect_stat(&e, "dirty_pool_parks", 3);
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.claims == 3 * soft + 3 * rsvd &&
 		    e.st.reserve_claims == 3 * rsvd && e.st.parks == 3 &&
 		    e.st.drains == 1 && e.st.exhaustions == 2 + marks &&
 		    e.st.overflows == marks - 3 * rsvd &&
 		    e.st.pushed == 3 * ring_entries && e.st.moves == 6,
 		    "The pool's state says otherwise");
-	drain(&e);
+	env_drain(&e);
 	env_free(&e);
 }
 
@@ -3488,7 +2359,7 @@ static void test_stats_counted(int unused)
  * Tests: resets
  */
 
-static void nop_signal(int sig)
+void nop_signal(int sig)
 {
 }
 
@@ -3526,21 +2397,21 @@ static void test_reset_signal(int unused)
 	/* No SA_RESTART: an interrupted call would say so. */
 	sigaction(SIGUSR1, &sa, NULL);
 	env_init_entries(&e, 2, 0, 4 * ring_entries);
-	set_writes(&e, 300);
+	env_set_writes(&e, 300);
 	pthread_create(&thread, NULL, signaller, &self);
 
 	for (round = 0; round < scale(20, 8); round++) {
 		step("round %u: fill the rings", round);
 		for (i = 0; i < 10; i++)
-			__vm_mark_dirty(e.vm, FIRST_SLOT, host_random(&e, 500), 100,
+			__vm_mark_dirty(e.vm, FIRST_SLOT, env_random(&e, 500), 100,
 					NULL);
 		/* Up to the first exit: nobody drains for them to go on. */
 		WRITE_ONCE(e.quit, true);
-		start_vcpus(&e);
-		join_vcpus(&e);
+		env_start_vcpus(&e);
+		env_join_vcpus(&e);
 		WRITE_ONCE(e.quit, false);
 		for (i = 0; i < 2; i++)
-			n[i] = harvest(&e, i, UINT_MAX);
+			n[i] = env_harvest(&e, i, UINT_MAX);
 
 		step("round %u: reset", round);
 		WRITE_ONCE(signals, SIGNALS_ON);
@@ -3559,34 +2430,15 @@ static void test_reset_signal(int unused)
 			}
 		}
 		WRITE_ONCE(signals, SIGNALS_OFF);
-		get_state(&e);
+		env_get_state(&e);
 		TEST_ASSERT(!e.rings[0].used && !e.rings[1].used,
 			    "%u and %u entries are left", e.rings[0].used,
 			    e.rings[1].used);
-		note_pages(&e, &e.pages, n[0] + n[1]);
+		env_note_pages(&e, &e.pages, n[0] + n[1]);
 	}
 	WRITE_ONCE(signals, SIGNALS_END);
 	pthread_join(thread, NULL);
 	env_fini(&e);
-}
-
-static pthread_mutex_t ring_lock[MAX_VCPUS] = {
-	[0 ... MAX_VCPUS - 1] = PTHREAD_MUTEX_INITIALIZER,
-};
-
-/* As note_gfn(), for many harvesters. */
-static void list_gfn(void *arg, uint32_t slot, uint64_t offset)
-{
-	struct pages *pages = arg;
-	uint32_t i = slot - FIRST_SLOT;
-	uint32_t page = offset;
-
-	TEST_ASSERT(i < NR_SLOTS && offset < slot_pages[i],
-		    "An entry that nobody pushed: slot 0x%x offset 0x%lx",
-		    slot, offset);
-	while (i--)
-		page += slot_pages[i];
-	pages->page[pages->nr++] = page;
 }
 
 /*
@@ -3596,25 +2448,22 @@ static void list_gfn(void *arg, uint32_t slot, uint64_t offset)
 static void *reset_worker(void *data)
 {
 	struct thread_arg *arg = data;
-	struct guest_random_state rng = new_guest_random_state(opt.seed + arg->i);
+	struct guest_random_state rng = new_guest_random_state(env_opt.seed + arg->i);
 	struct env *e = arg->e;
 	struct pages pages;
 
-	pages_init(&pages);
+	env_pages_init(&pages);
 	while (atomic_read(&e->running)) {
 		int ring = guest_random_u32(&rng) % e->nr_vcpus;
 		uint32_t max = 1 + guest_random_u32(&rng) % 50;
 
-		pthread_mutex_lock(&ring_lock[ring]);
-		pages.entries = vcpu_harvest_dirty_ring(e->vcpus[ring], max,
-							list_gfn, &pages);
-		pthread_mutex_unlock(&ring_lock[ring]);
+		env_harvest_locked(e, ring, max, env_list_gfn, &pages);
 		if (!pages.entries)
 			sched_yield();
 		else if (guest_random_u32(&rng) % 4)
-			note_pages(e, &pages, vm_reset_dirty_ring(e->vm, ring));
+			env_note_pages(e, &pages, vm_reset_dirty_ring(e->vm, ring));
 		else
-			note_pages(e, &pages, vm_reset_dirty_rings(e->vm));
+			env_note_pages(e, &pages, vm_reset_dirty_rings(e->vm));
 	}
 	free(pages.page);
 	return NULL;
@@ -3628,8 +2477,8 @@ static void test_reset_parallel(int nr_vcpus)
 	int i;
 
 	env_init(&e, nr_vcpus, 0);
-	set_writes(&e, scale(4000, 1200) / nr_vcpus);
-	start_vcpus(&e);
+	env_set_writes(&e, scale(4000, 1200) / nr_vcpus);
+	env_start_vcpus(&e);
 	for (i = 0; i < ARRAY_SIZE(threads); i++) {
 		args[i].e = &e;
 		args[i].i = i;
@@ -3637,7 +2486,7 @@ static void test_reset_parallel(int nr_vcpus)
 	}
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_join(threads[i], NULL);
-	join_vcpus(&e);
+	env_join_vcpus(&e);
 	env_fini(&e);
 }
 
@@ -3668,8 +2517,8 @@ static void test_reset_same_ring(int unused)
 	arg.e = &e;
 	for (round = 0; round < 20; round++) {
 		step("round %u", round);
-		mark_all(&e);
-		n = harvest(&e, 0, UINT_MAX);
+		env_mark_all(&e);
+		n = env_harvest(&e, 0, UINT_MAX);
 		for (i = 0; i < ARRAY_SIZE(threads); i++)
 			pthread_create(&threads[i], NULL, reset_ring_worker, &arg);
 		for (sum = 0, i = 0; i < ARRAY_SIZE(threads); i++) {
@@ -3677,49 +2526,16 @@ static void test_reset_same_ring(int unused)
 			sum += (uintptr_t)reset;
 		}
 		TEST_ASSERT(sum == n, "%u entries were reset of %u harvested", sum, n);
-		note_pages(&e, &e.pages, sum);
+		env_note_pages(&e, &e.pages, sum);
 	}
 	env_fini(&e);
 }
-
-/*
- * Tests: resets beside all that changes the page tables, too
- *
- * Two threads harvest and reset, the same ring or different ones, while guests
- * write and the main thread does what the test is about.  Besides the check at
- * the end of each round there is one at once: a page all harvested entries of
- * which were reset is trapped, and a write to it must be in a ring before it
- * can be seen in memory.  Each page has one vCPU that writes it: else one could
- * write where another has just made it writable, and not yet marked it.
- */
-
-struct race {
-	bool thp;		/* huge pages behind the first slot, if there are any */
-	bool mmio;		/* the second slot may be missing: writes are emulated */
-	void (*need)(void);
-	void (*init)(struct env *e);
-	/* What resets race with, by the main thread: the nth time in a round */
-	void (*event)(struct env *e, int round, int n);
-	/* Chance has a part in it: a test goes on until it has. */
-	bool (*happened)(struct env *e);
-	void (*end)(struct env *e);
-};
 
 #define RACE_ROUNDS	3
 #define RACE_RESETTERS	2
 #define SLOT1_SHIFT	0x2000000ul
 
-static struct {
-	const struct race *kind;
-	bool quit;
-	bool at_once;		/* what is written is in a ring at once */
-	atomic_t resets;
-	atomic_t watched;	/* writes seen by the check at once */
-	uint32_t collapsed;	/* huge pages made */
-	uint32_t unlogged;	/* odd while the first slot is not logged */
-	atomic_t harvested[NR_PAGES];
-	atomic_t done[NR_PAGES];	/* of those, entries that were reset */
-} race;
+struct race_state race;
 
 struct watched {
 	uint32_t page;
@@ -3732,17 +2548,14 @@ static void race_gfn(void *arg, uint32_t slot, uint64_t offset)
 {
 	struct pages *pages = arg;
 
-	list_gfn(arg, slot, offset);
+	env_list_gfn(arg, slot, offset);
 	atomic_inc(&race.harvested[pages->page[pages->nr - 1]]);
 }
 
 static void race_harvest(struct env *e, int ring, uint32_t max,
 			 struct pages *pages)
 {
-	pthread_mutex_lock(&ring_lock[ring]);
-	pages->entries += vcpu_harvest_dirty_ring(e->vcpus[ring], max, race_gfn,
-						  pages);
-	pthread_mutex_unlock(&ring_lock[ring]);
+	env_harvest_locked(e, ring, max, race_gfn, pages);
 }
 
 /* Which of the pages that were just reset are trapped, and what they hold. */
@@ -3769,7 +2582,7 @@ static uint32_t race_watch(struct env *e, struct pages *pages,
 		smp_rmb(); /* Done is read first: equal means none is on its way */
 		watched[n].harvested = atomic_read(&race.harvested[page]);
 		smp_rmb(); /* What is written from then on must be reported */
-		watched[n].stamp = page_stamp(e, page);
+		watched[n].stamp = env_page_stamp(e, page);
 		if (done == watched[n].harvested && !(watched[n].unlogged & 1))
 			n++;
 	}
@@ -3784,7 +2597,7 @@ static void race_check(struct env *e, const struct watched *watched, uint32_t n,
 	int ring;
 
 	for (w = watched; w < watched + n; w++) {
-		uint64_t stamp = page_stamp(e, w->page);
+		uint64_t stamp = env_page_stamp(e, w->page);
 
 		/* Zero: the page was dropped. */
 		if (stamp == w->stamp || !stamp)
@@ -3809,14 +2622,14 @@ static void race_check(struct env *e, const struct watched *watched, uint32_t n,
 static void *race_worker(void *data)
 {
 	struct thread_arg *arg = data;
-	struct guest_random_state rng = new_guest_random_state(opt.seed + arg->i);
+	struct guest_random_state rng = new_guest_random_state(env_opt.seed + arg->i);
 	struct env *e = arg->e;
 	struct watched *watched;
 	struct pages pages;
 	uint32_t n, reset;
 	int ring;
 
-	pages_init(&pages);
+	env_pages_init(&pages);
 	watched = calloc(pages.max, sizeof(*watched));
 	TEST_ASSERT(watched, "Insufficient Memory");
 
@@ -3835,7 +2648,7 @@ static void *race_worker(void *data)
 		else
 			reset = vm_reset_dirty_rings(e->vm);
 		n = race_watch(e, &pages, watched);
-		note_pages(e, &pages, reset);
+		env_note_pages(e, &pages, reset);
 		atomic_inc(&race.resets);
 		/* Time to write, on another CPU or on this one. */
 		if (guest_random_u32(&rng) % 2)
@@ -3849,8 +2662,7 @@ static void *race_worker(void *data)
 	return NULL;
 }
 
-/* Let vCPUs and resets go on for a while. */
-static void race_go_on(uint32_t resets)
+void race_go_on(uint32_t resets)
 {
 	uint32_t end = atomic_read(&race.resets) + resets;
 	time_t deadline = now() + WAIT_SECONDS;
@@ -3862,8 +2674,8 @@ static void race_go_on(uint32_t resets)
 	}
 }
 
-static void race_set_slot(struct env *e, int i, uint64_t gpa, uint64_t size,
-			  uint32_t flags)
+void race_set_slot(struct env *e, int i, uint64_t gpa, uint64_t size,
+		   uint32_t flags)
 {
 	vm_set_user_memory_region(e->vm, FIRST_SLOT + i, flags, gpa, size,
 				  e->mem[i]);
@@ -3880,9 +2692,9 @@ static void race_slots_event(struct env *e, int round, int n)
 	uint64_t size = slot_pages[1] * PAGE_SIZE;
 	uint64_t gpa = SLOT_GPA(1);
 
-	if (host_random(e, 2)) {
+	if (env_random(e, 2)) {
 		race_set_slot(e, 1, gpa, 0, 0);
-		race_go_on(host_random(e, 2));
+		race_go_on(env_random(e, 2));
 		race_set_slot(e, 1, gpa, size, KVM_MEM_LOG_DIRTY_PAGES);
 		race_go_on(2);
 		return;
@@ -3897,7 +2709,7 @@ static void race_slots_event(struct env *e, int round, int n)
 }
 
 /* Fails where somebody holds one of the pages, or the kernel is too old. */
-static void race_collapse(struct env *e, int huge)
+void race_collapse(struct env *e, int huge)
 {
 	void *mem = (void *)e->mem[0] + huge * SZ_2M;
 
@@ -3906,9 +2718,9 @@ static void race_collapse(struct env *e, int huge)
 
 static void race_thp_event(struct env *e, int round, int n)
 {
-	int huge = host_random(e, slot_pages[0] / 512);
+	int huge = env_random(e, slot_pages[0] / 512);
 	void *mem = (void *)e->mem[0] + huge * SZ_2M;
-	uint32_t page = host_random(e, 512 - 16);
+	uint32_t page = env_random(e, 512 - 16);
 
 	race_collapse(e, huge);
 	race_go_on(1);
@@ -3945,7 +2757,7 @@ static void race_logging(struct env *e, void (*unlogged)(struct env *e))
 	WRITE_ONCE(race.unlogged, race.unlogged + 1);
 	race_set_slot(e, 0, SLOT_GPA(0), size, 0);
 	/* Meanwhile, huge pages are mapped, and split again by the next. */
-	usleep(1000 + host_random(e, 4000));
+	usleep(1000 + env_random(e, 4000));
 	race_huge = max(race_huge, vm_get_stat(e->vm, "pages_2m"));
 	if (unlogged)
 		unlogged(e);
@@ -3954,7 +2766,7 @@ static void race_logging(struct env *e, void (*unlogged)(struct env *e))
 	/* What was written until here is not reported, nor has it to be. */
 	pthread_mutex_lock(&e->lock);
 	for (page = 0; page < slot_pages[0]; page++)
-		e->seen[page] = page_stamp(e, page);
+		e->seen[page] = env_page_stamp(e, page);
 	pthread_mutex_unlock(&e->lock);
 	WRITE_ONCE(race.unlogged, race.unlogged + 1);
 	race_go_on(3);
@@ -3978,14 +2790,14 @@ static void race_nx_init(struct env *e)
 
 	for (page = 0; page < slot_pages[0]; page++) {
 		if (is_code_page(page))
-			*((uint8_t *)page_hva(e, page) + CODE_OFFSET) = 0xc3;
+			*((uint8_t *)env_page_hva(e, page) + CODE_OFFSET) = 0xc3;
 	}
 	write_guest_global(e->vm, guest_exec, 1);
 }
 
 static void race_nx_unlogged(struct env *e)
 {
-	if (host_random(e, 4))
+	if (env_random(e, 4))
 		return;
 	write_param(PARAM_NX, "off");
 	write_param(PARAM_NX, "force");
@@ -4023,6 +2835,7 @@ static void race_nested_init(struct env *e)
 		entry[i % 512] = i * (uint64_t)SZ_2M | 0xe7;
 	}
 	write_guest_global(e->vm, guest_ncr3, addr_gva2gpa(e->vm, tables));
+	env_set_guest(e, 1, guest_own_nested);
 }
 
 static void race_nested_event(struct env *e, int round, int n)
@@ -4052,6 +2865,8 @@ static void race_nested_end(struct env *e)
 
 static void race_init(struct env *e, const struct race *kind)
 {
+	int i;
+
 	race.kind = kind;
 	e->thp = kind->thp;
 	e->mmio = kind->mmio;
@@ -4060,7 +2875,9 @@ static void race_init(struct env *e, const struct race *kind)
 	if (e->thp && !thp_configured())
 		skip("no transparent huge pages");
 	env_init(e, OWNERS, 0);
-	race.at_once = !has_pml(e);
+	race.at_once = !env_has_page_log(e);
+	for (i = 0; i < OWNERS; i++)
+		env_set_guest(e, i, guest_own);
 	if (kind->init)
 		kind->init(e);
 }
@@ -4072,7 +2889,7 @@ static bool race_happened(struct env *e)
 	return !race.kind->happened || race.kind->happened(e);
 }
 
-static void run_race(const struct race *kind)
+void run_race(const struct race *kind)
 {
 	struct thread_arg args[RACE_RESETTERS];
 	pthread_t threads[RACE_RESETTERS];
@@ -4082,11 +2899,8 @@ static void run_race(const struct race *kind)
 	race_init(&e, kind);
 	/* What a missing flush does is seldom seen, but soon tried again. */
 	times = is_emulated() && kind->event ? 15 : scale(100, 15);
-	for (i = 0; i < OWNERS; i++)
-		set_guest(&e, i, guest_own);
-
 	for (round = 0; round < RACE_ROUNDS; round++) {
-		start_vcpus(&e);
+		env_start_vcpus(&e);
 		WRITE_ONCE(race.quit, false);
 		for (i = 0; i < RACE_RESETTERS; i++) {
 			args[i].e = &e;
@@ -4105,12 +2919,12 @@ static void run_race(const struct race *kind)
 		}
 
 		step("round %d, the end", round);
-		stop_vcpus(&e);
+		env_stop_vcpus(&e);
 		WRITE_ONCE(race.quit, true);
 		for (i = 0; i < RACE_RESETTERS; i++)
 			pthread_join(threads[i], NULL);
 		step("round %d, check", round);
-		check(&e);
+		env_check(&e);
 	}
 	ksft_print_msg("%u resets, %u writes seen after one, %u huge pages\n",
 		       atomic_read(&race.resets), atomic_read(&race.watched),
@@ -4213,11 +3027,11 @@ static void need_pml(void)
 static void write_all(struct env *e)
 {
 	step("write all pages");
-	set_guest(e, 0, guest_sequential);
-	set_writes(e, NR_PAGES);
-	while (run_once(e, 0))
-		drain(e);
-	check(e);
+	env_set_guest(e, 0, guest_sequential);
+	env_set_writes(e, NR_PAGES);
+	while (env_run_once(e, 0))
+		env_drain(e);
+	env_check(e);
 }
 
 /* Out of the guest at once, by a signal, as VMMs do it. */
@@ -4226,14 +3040,14 @@ static void kick_vcpus(struct env *e)
 	int i;
 
 	WRITE_ONCE(e->quit, true);
-	wake_vcpus(e);
+	env_wake_vcpus(e);
 	/* One that comes before KVM_RUN is lost. */
 	while (atomic_read(&e->running)) {
 		for (i = 0; i < e->nr_vcpus; i++)
 			pthread_kill(e->threads[i], SIGUSR2);
 		usleep(200);
 	}
-	join_vcpus(e);
+	env_join_vcpus(e);
 	WRITE_ONCE(e->quit, false);
 }
 
@@ -4243,11 +3057,11 @@ static uint32_t run_and_count(struct env *e, int i, uint32_t *flags,
 {
 	uint64_t pushed;
 
-	get_state(e);
+	env_get_state(e);
 	pushed = e->st.pushed;
 	*claims = e->st.claims;
-	*flags = run_to_full(e, i);
-	get_state(e);
+	*flags = env_run_to_full(e, i);
+	env_get_state(e);
 	*claims = e->st.claims - *claims;
 	return e->st.pushed - pushed;
 }
@@ -4261,8 +3075,8 @@ static void pass_gate(struct env *e, int i)
 {
 	uint32_t flags;
 
-	set_writes(e, 0);
-	flags = run_once(e, i);
+	env_set_writes(e, 0);
+	flags = env_run_once(e, i);
 	TEST_ASSERT(!flags, "vCPU %d is stopped, flags 0x%x, and all is drained",
 		    i, flags);
 }
@@ -4276,18 +3090,18 @@ static void test_pml_full(int unused)
 
 	need_pml();
 	env_init(&e, 2, 0);
-	soft = soft_limit(&e);
+	soft = env_soft_limit(&e);
 	TEST_ASSERT(ring_entries - soft >= PML_ENTRIES,
 		    "A reserve of %u entries", ring_entries - soft);
 	write_all(&e);
-	set_guest(&e, 1, guest_sequential);
+	env_set_guest(&e, 1, guest_sequential);
 
 	while (full < 2 || tries < PML_TRIES_MIN) {
 		step("try %u: park all rings", tries);
 		TEST_ASSERT(tries++ < PML_TRIES, "The log was never full");
-		total = mark_all(&e);
+		total = env_mark_all(&e);
 		for (i = 0; i < 2; i++) {
-			flags = run_once(&e, i);
+			flags = env_run_once(&e, i);
 			TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_PARKED,
 				    "vCPU %u entered the guest, or may not, flags 0x%x",
 				    i, flags);
@@ -4306,7 +3120,7 @@ static void test_pml_full(int unused)
 			/* The reserve of its own ring is enough. */
 			TEST_ASSERT(claims <= n / 64 + 2,
 				    "%lu claims for %u pages", claims, n);
-			expect_gated(&e, i, "after it used the reserve");
+			env_expect_gated(&e, i, "after it used the reserve");
 			total += n;
 			full += n == PML_ENTRIES;
 		}
@@ -4314,10 +3128,10 @@ static void test_pml_full(int unused)
 			n += e.rings[i].used;
 		TEST_ASSERT(n == total, "The rings hold %u entries of %u", n,
 			    total);
-		drain(&e);
+		env_drain(&e);
 		for (i = 0; i < 2; i++)
 			pass_gate(&e, i);
-		check(&e);
+		env_check(&e);
 	}
 	env_fini(&e);
 }
@@ -4331,18 +3145,18 @@ static void pml_straddle(struct env *e, uint32_t room)
 	uint32_t i, n, flags, soft, used, over, before, tries = 0;
 	uint64_t claims, parks;
 
-	soft = soft_limit(e);
+	soft = env_soft_limit(e);
 	do {
 		step("room for %u, try %u", room, tries);
 		TEST_ASSERT(tries++ < PML_TRIES, "The log was never full");
-		before = capacity(e) - room;
+		before = env_capacity(e) - room;
 		TEST_ASSERT(__vm_mark_dirty(e->vm, FIRST_SLOT, 0, before,
 					    NULL) == before,
 			    "Can't mark %u pages, errno %d", before, errno);
-		get_state(e);
+		env_get_state(e);
 		parks = e->st.parks;
 		if (e->rings[0].state & KVM_DIRTY_RING_PARKED)
-			run_once(e, 0);
+			env_run_once(e, 0);
 
 		n = run_and_count(e, 0, &flags, &claims);
 		parks = e->st.parks - parks;
@@ -4356,7 +3170,7 @@ static void pml_straddle(struct env *e, uint32_t room)
 			    "%u entries in reserves, %u pushed in room for %u",
 			    over, n, room);
 		if (n == PML_ENTRIES) {
-			TEST_ASSERT(rings_in_state(e, KVM_DIRTY_RING_PARKED) ==
+			TEST_ASSERT(env_rings_in_state(e, KVM_DIRTY_RING_PARKED) ==
 				    e->st.nr_rings && parks >= (room > soft ? 2 : 1),
 				    "%lu rings parked", parks);
 			TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) &&
@@ -4366,7 +3180,7 @@ static void pml_straddle(struct env *e, uint32_t room)
 			TEST_ASSERT(claims <= n / 64 + e->st.nr_rings + 1,
 				    "%lu claims for %u pages", claims, n);
 		}
-		check(e);
+		env_check(e);
 	} while (n != PML_ENTRIES || tries < PML_TRIES_MIN);
 }
 
@@ -4379,7 +3193,7 @@ static void test_pml_straddle(int unused)
 	write_all(&e);
 	pml_straddle(&e, PML_ENTRIES);
 	pml_straddle(&e, PML_ENTRIES - 1);
-	pml_straddle(&e, soft_limit(&e) + 1);
+	pml_straddle(&e, env_soft_limit(&e) + 1);
 	pml_straddle(&e, 65);
 	env_fini(&e);
 }
@@ -4398,17 +3212,17 @@ static void test_pml_not_logged(int unused)
 	step("park all rings");
 	while (__vm_mark_dirty(e.vm, FIRST_SLOT + 1, 0, 100, NULL) > 0)
 		;
-	flags = run_once(&e, 0);
+	flags = env_run_once(&e, 0);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_PARKED, "Flags 0x%x", flags);
 
 	step("write pages that are not logged");
-	set_writes(&e, slot_pages[0]);
-	flags = run_once(&e, 0);
-	get_state(&e);
+	env_set_writes(&e, slot_pages[0]);
+	flags = env_run_once(&e, 0);
+	env_get_state(&e);
 	TEST_ASSERT(!flags && !e.st.reserve_claims,
 		    "A vCPU that dirtied nothing was stopped, flags 0x%x, %llu reserve claims",
 		    flags, e.st.reserve_claims);
-	drain(&e);
+	env_drain(&e);
 	env_free(&e);
 }
 
@@ -4418,14 +3232,14 @@ static uint64_t writes_done(struct env *e)
 	int i;
 
 	for (i = 0; i < e->nr_vcpus; i++)
-		sum += READ_ONCE(guest_vcpu(e, i)->written);
+		sum += READ_ONCE(env_guest_vcpu(e, i)->written);
 	return sum;
 }
 
 /* After these, pages are in the log, unless the host's tick came just then. */
 static uint64_t some_more_writes(struct env *e)
 {
-	return writes_done(e) + 1 + host_random(e, 400);
+	return writes_done(e) + 1 + env_random(e, 400);
 }
 
 static uint64_t parked_exits(struct env *e)
@@ -4444,15 +3258,15 @@ static void test_pml_kick(int unused)
 	/* Rings that vCPUs do not fill: nothing but kicks makes them leave. */
 	env_init_entries(&e, 2, 0, 4 * ring_entries);
 	write_all(&e);
-	TEST_ASSERT(soft_limit(&e) > NR_PAGES, "Rings of %u entries",
-		    soft_limit(&e));
+	TEST_ASSERT(env_soft_limit(&e) > NR_PAGES, "Rings of %u entries",
+		    env_soft_limit(&e));
 
 	for (round = 0; round < rounds; round++) {
 		step("round %u", round);
-		set_writes(&e, UINT_MAX);
-		start_vcpus(&e);
-		for (i = 0; i < host_random(&e, 4); i++)
-			harvest_some(&e);
+		env_set_writes(&e, UINT_MAX);
+		env_start_vcpus(&e);
+		for (i = 0; i < env_random(&e, 4); i++)
+			env_harvest_some(&e);
 		writes = some_more_writes(&e);
 		wait_for(writes_done(&e) >= writes, "writes");
 		if (round % 2) {
@@ -4468,14 +3282,14 @@ static void test_pml_kick(int unused)
 			wait_for(parked_exits(&e) > parked, "a vCPU that was kicked");
 		}
 		kick_vcpus(&e);
-		check(&e);
+		env_check(&e);
 	}
 	env_fini(&e);
 }
 
 static bool used_reserve(struct env *e, uint64_t claims)
 {
-	get_state(e);
+	env_get_state(e);
 	return e->st.reserve_claims > claims;
 }
 
@@ -4495,18 +3309,18 @@ static void test_pml_stop(int unused)
 			/* Room is left for a vCPU that was stopped at the gate. */
 			for (i = 0; i < 3; i++)
 				pass_gate(&e, i);
-			drain(&e);
-			mark_all(&e);
+			env_drain(&e);
+			env_mark_all(&e);
 		}
-		get_state(&e);
+		env_get_state(&e);
 		claims = e.st.reserve_claims;
-		set_writes(&e, UINT_MAX);
-		start_vcpus(&e);
+		env_set_writes(&e, UINT_MAX);
+		env_start_vcpus(&e);
 		writes = some_more_writes(&e);
 		wait_for(writes_done(&e) >= writes || used_reserve(&e, claims),
 			 "writes, or a log with all rings parked");
 		kick_vcpus(&e);
-		check(&e);
+		env_check(&e);
 	}
 	env_fini(&e);
 }
@@ -4571,19 +3385,19 @@ static void test_module_params(int unused)
 	kvm_vm_free(vm);
 
 	step("an unaware VMM on a pool");
-	if (opt.policy)
-		write_param(PARAM_POLICY, opt.policy);
+	if (env_opt.policy)
+		write_param(PARAM_POLICY, env_opt.policy);
 	env_init(&e, 3, 0);
-	get_state(&e);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.nr_rings == 3 && !e.st.cap_flags,
 		    "%u rings, flags 0x%x", e.st.nr_rings, e.st.cap_flags);
-	if (opt.policy) {
+	if (env_opt.policy) {
 		vm_get_dirty_policy(e.vm, name);
-		TEST_ASSERT(!strcmp(name, opt.policy), "The VM has %s, not %s",
-			    name, opt.policy);
+		TEST_ASSERT(!strcmp(name, env_opt.policy), "The VM has %s, not %s",
+			    name, env_opt.policy);
 	}
-	run_round(&e, 500);
-	get_state(&e);
+	env_run_round(&e, 500);
+	env_get_state(&e);
 	TEST_ASSERT(e.st.pushed, "The pool was not used");
 	env_fini(&e);
 }
@@ -4594,7 +3408,7 @@ static void run_policy(const char *name)
 
 	env_init(&e, 3, 0);
 	vm_set_dirty_policy(e.vm, name);
-	run_round(&e, 500);
+	env_run_round(&e, 500);
 	env_fini(&e);
 }
 
@@ -4615,9 +3429,9 @@ static void test_policy_module(int unused)
 
 	if (access("/proc/modules", F_OK))
 		skip("a kernel without modules");
-	fd = open(opt.module, O_RDONLY | O_CLOEXEC);
+	fd = open(policy_module, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		skip("no %s", opt.module);
+		skip("no %s", policy_module);
 	TEST_ASSERT(!load(fd) || errno == EEXIST,
 		    "Can't load the module, errno %d", errno);
 	env_init(&e, 2, 0);
@@ -4625,21 +3439,21 @@ static void test_policy_module(int unused)
 	vm_set_dirty_policy(e.vm, "random");
 	TEST_ASSERT(unload() && (errno == EWOULDBLOCK || errno == EBUSY),
 		    "The policy in use was unloaded, errno %d", errno);
-	run_round(&e, 500);
-	check(&e);
+	env_run_round(&e, 500);
+	env_check(&e);
 
 	step("switched away");
 	vm_set_dirty_policy(e.vm, "round-robin");
 	wait_for(!unload(), "the module to unload after a switch");
 	expect_error(__vm_set_dirty_policy(e.vm, "random"), ENOENT);
-	run_round(&e, 500);
+	env_run_round(&e, 500);
 	env_fini(&e);
 
 	step("VM gone");
 	TEST_ASSERT(!load(fd), "Can't load the module again, errno %d", errno);
 	run_policy("random");
 	wait_for(!unload(), "the module to unload after the VM's end");
-	TEST_ASSERT(!module_was_loaded || !load(fd),
+	TEST_ASSERT(!policy_module_was_loaded || !load(fd),
 		    "Can't load the module, errno %d", errno);
 	close(fd);
 }
@@ -4680,8 +3494,8 @@ static void test_without_pool(int unused)
 
 	for (i = 0; i < 2; i++) {
 		step("per-vCPU rings, round %d", i);
-		run_round(&e, scale(2000, 400));
-		check(&e);
+		env_run_round(&e, scale(2000, 400));
+		env_check(&e);
 	}
 	env_fini(&e);
 }
@@ -4690,108 +3504,178 @@ static void test_without_pool(int unused)
  * Running them
  */
 
-/* The test's time is over: tell what it waits for. */
-static void __noreturn report_hang(int sig)
-{
-	struct env *e = current_env;
-	int i, code = KSFT_FAIL;
-
-	if (!e)
-		_exit(KSFT_FAIL);
-
-	e->hangs = true;
-	for (i = 0; i < e->nr_vcpus; i++) {
-		ksft_print_msg("vCPU %d %s: %lu exits for parked rings, %lu at the gate\n",
-			       i, e->where[i] ?: "never ran", e->parked[i],
-			       e->exhausted[i]);
-		/* Its registers can be had when it is out of the guest. */
-		if (e->threads[i])
-			pthread_kill(e->threads[i], SIGUSR2);
-		ksft_print_msg("        pc 0x%lx, exit reason %s\n",
-			       vcpu_pc(e->vcpus[i]),
-			       exit_reason_str(e->vcpus[i]->run->exit_reason));
-		if (is_emulator_fault(e->vcpus[i]))
-			code = EMULATOR_FAULT;
-	}
-	if (e->per_vcpu)
-		_exit(code);
-
-	get_state(e);
-	ksft_print_msg("pool: status 0x%x, %llu pushed, %llu parks, %llu drains\n",
-		       e->st.status, e->st.pushed, e->st.parks, e->st.drains);
-	for (i = 0; i < e->st.nr_rings; i++)
-		ksft_print_msg("ring %d: state 0x%x, %u entries used of %u\n", i,
-			       e->rings[i].state, e->rings[i].used, ring_entries);
-	_exit(code);
-}
-
-static const struct test {
-	const char *name;
-	void (*fn)(int arg);
-	int arg;
-} tests[] = {
+const struct test report_tests[] = {
 	{ "reported_1_vcpu",	test_reported,		1 },
 	{ "reported_2_vcpus",	test_reported,		2 },
 	{ "reported_4_vcpus",	test_reported,		4 },
 	{ "reported_8_vcpus",	test_reported,		8 },
 	{ "reported_nostop",	test_reported_nostop,	4 },
 	{ "loss_is_detected",	test_loss_is_detected },
+	{}
+};
+
+const struct test exit_tests[] = {
 	{ "park_exit",		test_park_exit },
 	{ "park_handout",	test_park_handout },
 	{ "nostop",		test_nostop },
 	{ "eventfd",		test_eventfd },
+	{}
+};
+
+const struct test gate_tests[] = {
 	{ "exhaustion",		test_exhaustion },
 	{ "starved",		test_starved },
+	{}
+};
+
+const struct test mark_tests[] = {
 	{ "mark_stopped",	test_mark_stopped },
 	{ "mark_running",	test_mark_running,	3 },
 	{ "mark_gated",		test_mark_gated },
 	{ "mark_many",		test_mark_many },
-	{ "mark_smm",		test_mark_smm },
+	{}
+};
+
+const struct test mark_event_tests[] = {
 	{ "mark_kick",		test_mark_kick },
 	{ "mark_nostop",	test_mark_nostop },
 	/* Two CPUs, and interrupts on both: four may hold a ring. */
 	{ "mark_irq",		test_mark_irq,		5 },
 	{ "mark_irq_one_ring",	test_mark_irq,		1 },
+	{}
+};
+
+const struct test change_tests[] = {
 	{ "add_vcpus",		test_add_vcpus },
 	{ "policy_switch",	test_policy_switch },
 	{ "killed",		test_killed },
-	{ "run_early",		test_run_early },
+	{}
+};
+
+const struct test mapping_tests[] = {
 	{ "unplug",		test_unplug },
 	{ "unplug_full",	test_unplug_full },
 	{ "unplug_mappings",	test_unplug_mappings },
 	{ "unplug_running",	test_unplug_running,	3 },
+	{}
+};
+
+const struct test hostile_tests[] = {
 	{ "hostile",		test_hostile },
+	{}
+};
+
+const struct test errno_tests[] = {
 	{ "errno_cap",		test_errno_cap },
 	{ "errno_ioctl",	test_errno_ioctl },
+	{}
+};
+
+const struct test stat_tests[] = {
 	{ "stats",		test_stats },
 	{ "stats_counted",	test_stats_counted },
-	{ "steal_time",		test_steal_time },
+	{}
+};
+
+const struct test overflow_tests[] = {
 	{ "overflow",		test_overflow },
 	{ "exit_ring",		test_exit_ring },
 	{ "overflow_noticed",	test_overflow_noticed },
 	{ "overflow_no_vcpu",	test_overflow_no_vcpu },
 	{ "overflow_early",	test_overflow_early },
+	{}
+};
+
+const struct test string_tests[] = {
 	{ "overflow_string",	test_overflow_string },
 	{ "string_stops",	test_string_stops },
+	{}
+};
+
+const struct test prefault_tests[] = {
 	{ "prefault_stops",	test_prefault_stops },
+	{}
+};
+
+const struct test reset_tests[] = {
 	{ "reset_signal",	test_reset_signal },
 	{ "reset_parallel",	test_reset_parallel,	4 },
 	{ "reset_same_ring",	test_reset_same_ring },
+	{}
+};
+
+const struct test race_tests[] = {
 	{ "race_reset",		test_race_reset },
 	{ "race_slots",		test_race_slots },
 	{ "race_thp",		test_race_thp },
+	{}
+};
+
+const struct test huge_race_tests[] = {
 	{ "race_logging",	test_race_logging },
 	{ "race_nx",		test_race_nx },
 	{ "race_nested",	test_race_nested },
+	{}
+};
+
+const struct test pml_tests[] = {
 	{ "pml_full",		test_pml_full },
 	{ "pml_straddle",	test_pml_straddle },
 	{ "pml_not_logged",	test_pml_not_logged },
 	{ "pml_kick",		test_pml_kick },
 	{ "pml_stop",		test_pml_stop },
+	{}
+};
+
+const struct test module_tests[] = {
 	{ "module_params",	test_module_params },
 	{ "policy_module",	test_policy_module },
 	{ "without_pool",	test_without_pool },
+	{}
 };
+
+/* In the order in which they run */
+static const struct test * const lists[] = {
+	report_tests,
+	exit_tests,
+	gate_tests,
+	mark_tests,
+	smm_tests,
+	mark_event_tests,
+	change_tests,
+	early_tests,
+	mapping_tests,
+	hostile_tests,
+	errno_tests,
+	stat_tests,
+	steal_time_tests,
+	overflow_tests,
+	string_tests,
+	prefault_tests,
+	reset_tests,
+	race_tests,
+	huge_race_tests,
+	pml_tests,
+	module_tests,
+};
+
+#define MAX_TESTS	128
+
+static const struct test *tests[MAX_TESTS];
+static int nr_tests;
+
+static void list_tests(void)
+{
+	const struct test *test;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(lists); i++) {
+		for (test = lists[i]; test && test->name; test++) {
+			TEST_ASSERT(nr_tests < MAX_TESTS, "Too many tests");
+			tests[nr_tests++] = test;
+		}
+	}
+}
 
 static void run_test(const struct test *test, int repeats)
 {
@@ -4800,14 +3684,14 @@ static void run_test(const struct test *test, int repeats)
 	int status;
 	pid_t pid;
 
-	memset(shared, 0, sizeof(*shared));
+	phase[0] = 0;
 	pid = fork();
 	if (pid < 0)
 		ksft_exit_fail_perror("fork()");
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		signal(SIGUSR2, nop_signal);
-		signal(SIGALRM, report_hang);
+		signal(SIGALRM, env_report_hang);
 		alarm(TEST_SECONDS - 10);
 		test->fn(test->arg);
 		exit(KSFT_PASS);
@@ -4822,7 +3706,7 @@ static void run_test(const struct test *test, int repeats)
 		/* In the kernel for good: go on without it. */
 		if (now() - start > TEST_SECONDS + 20) {
 			ksft_test_result_fail("%s # can't be killed, in: %s\n",
-					      test->name, shared->phase);
+					      test->name, phase);
 			return;
 		}
 	}
@@ -4837,18 +3721,18 @@ static void run_test(const struct test *test, int repeats)
 
 	if (killed)
 		ksft_test_result_fail("%s # no end after %d s, in: %s\n",
-				      test->name, TEST_SECONDS, shared->phase);
+				      test->name, TEST_SECONDS, phase);
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == KSFT_PASS)
 		ksft_test_result_pass("%s # %ld s\n", test->name,
 				      (long)(now() - start));
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == KSFT_SKIP)
-		ksft_test_result_skip("%s: %s\n", test->name, shared->phase);
+		ksft_test_result_skip("%s: %s\n", test->name, phase);
 	else
 		ksft_test_result_fail("%s # %s %d, in: %s\n", test->name,
 				      WIFSIGNALED(status) ? "signal" : "exit",
 				      WIFSIGNALED(status) ? WTERMSIG(status) :
 				      WEXITSTATUS(status),
-				      shared->phase[0] ? shared->phase : "its start");
+				      phase[0] ? phase : "its start");
 }
 
 /* The fewest entries a ring may have: a page of them, or twice the reserve. */
@@ -4870,7 +3754,7 @@ static uint32_t smallest_ring(void)
 static bool is_asked_for(const struct test *test, const char *match)
 {
 	return strstr(test->name, match) &&
-	       !(opt.without && strstr(test->name, opt.without));
+	       !(without && strstr(test->name, without));
 }
 
 static void __noreturn help(const char *name)
@@ -4886,7 +3770,7 @@ static void __noreturn help(const char *name)
 	       " -q: quick, small sizes\n"
 	       " -l: list the tests\n"
 	       " -d N: lose each Nth entry in the harvester, to see tests fail\n",
-	       name, opt.module, opt.testmod);
+	       name, policy_module, testmod_path);
 	exit(KSFT_FAIL);
 }
 
@@ -4895,40 +3779,41 @@ int main(int argc, char *argv[])
 	const char *match = "";
 	int i, j, c, n;
 
+	list_tests();
 	/* Fixed, so that a failure can be had again. */
-	opt.seed = 20191203;
+	env_opt.seed = 20191203;
 	if (getenv("DIRTY_POOL_MODULE"))
-		opt.module = getenv("DIRTY_POOL_MODULE");
+		policy_module = getenv("DIRTY_POOL_MODULE");
 
 	while ((c = getopt(argc, argv, "p:t:x:s:m:i:d:lqh")) != -1) {
 		switch (c) {
 		case 'p':
-			opt.policy = optarg;
+			env_opt.policy = optarg;
 			break;
 		case 't':
 			match = optarg;
 			break;
 		case 'x':
-			opt.without = optarg;
+			without = optarg;
 			break;
 		case 's':
-			opt.seed = strtoul(optarg, NULL, 0);
+			env_opt.seed = strtoul(optarg, NULL, 0);
 			break;
 		case 'm':
-			opt.module = optarg;
+			policy_module = optarg;
 			break;
 		case 'i':
-			opt.testmod = optarg;
+			testmod_path = optarg;
 			break;
 		case 'd':
-			opt.drop = atoi_positive("Entries", optarg);
+			env_opt.drop = atoi_positive("Entries", optarg);
 			break;
 		case 'q':
-			opt.quick = true;
+			env_opt.quick = true;
 			break;
 		case 'l':
-			for (i = 0; i < ARRAY_SIZE(tests); i++)
-				puts(tests[i].name);
+			for (i = 0; i < nr_tests; i++)
+				puts(tests[i]->name);
 			return 0;
 		default:
 			help(argv[0]);
@@ -4939,25 +3824,25 @@ int main(int argc, char *argv[])
 	if (!kvm_has_cap(KVM_CAP_DIRTY_LOG_RING_POOL))
 		ksft_exit_skip("KVM_CAP_DIRTY_LOG_RING_POOL is not supported\n");
 
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED)
+	phase = mmap(NULL, PHASE_MAX, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (phase == MAP_FAILED)
 		ksft_exit_fail_perror("mmap()");
 	ring_entries = smallest_ring();
-	ksft_print_msg("seed %u, policy %s, %u entries per ring\n", opt.seed,
-		       opt.policy ?: "as the kernel's default", ring_entries);
+	ksft_print_msg("seed %u, policy %s, %u entries per ring\n", env_opt.seed,
+		       env_opt.policy ?: "as the kernel's default", ring_entries);
 
-	for (i = 0, n = 0; i < ARRAY_SIZE(tests); i++)
-		n += is_asked_for(&tests[i], match);
+	for (i = 0, n = 0; i < nr_tests; i++)
+		n += is_asked_for(tests[i], match);
 	ksft_set_plan(n);
 
 	for (i = 0; i < ARRAY_SIZE(params); i++)
 		params[i].exists = read_param(params[i].path, params[i].value);
-	module_was_loaded = !access("/sys/module/dirty_ring_policy_random", F_OK);
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		if (!is_asked_for(&tests[i], match))
+	policy_module_was_loaded = !access("/sys/module/dirty_ring_policy_random", F_OK);
+	for (i = 0; i < nr_tests; i++) {
+		if (!is_asked_for(tests[i], match))
 			continue;
-		run_test(&tests[i], MAX_REPEATS);
+		run_test(tests[i], MAX_REPEATS);
 		/* A test that fails leaves them as they are. */
 		for (j = 0; j < ARRAY_SIZE(params); j++) {
 			if (params[j].exists)

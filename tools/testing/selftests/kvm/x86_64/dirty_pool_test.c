@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The dirty ring pool on x86: system management mode, steal time, and a vCPU
+ * that runs before its creation has returned.
+ */
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <asm/kvm_para.h>
+
+#include "dirty_pool_test.h"
+
+static void smm_gfn(void *arg, uint32_t slot, uint64_t offset)
+{
+	uint64_t *sum = arg;
+
+	TEST_ASSERT(slot == (1 << 16 | IRQ_SLOT) && offset < IRQ_PAGES,
+		    "Slot 0x%x, offset %lu of a page in the second address space",
+		    slot, offset);
+	*sum += 1 + offset;
+}
+
+/* A memslot of the address space for system management mode. */
+static void test_mark_smm(int unused)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = 1 << 16 | IRQ_SLOT,
+		.flags = KVM_MEM_LOG_DIRTY_PAGES,
+		.guest_phys_addr = SLOT_GPA(NR_SLOTS),
+		.memory_size = IRQ_PAGES * PAGE_SIZE,
+	};
+	struct env e = {};
+	uint64_t sum = 0;
+	int i;
+
+	if (!kvm_has_cap(KVM_CAP_X86_SMM))
+		skip("no system management mode");
+	env_init(&e, 2, 0);
+	region.userspace_addr = (uintptr_t)mmap(NULL, region.memory_size,
+						PROT_READ | PROT_WRITE,
+						MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	vm_ioctl(e.vm, KVM_SET_USER_MEMORY_REGION, &region);
+	expect_error(__vm_mark_dirty(e.vm, IRQ_SLOT, 0, 1, NULL), ENOENT);
+	TEST_ASSERT(__vm_mark_dirty(e.vm, region.slot, 0, IRQ_PAGES, NULL) == IRQ_PAGES,
+		    "Can't mark in the second address space, errno %d", errno);
+	for (i = 0; i < 2; i++)
+		vcpu_harvest_dirty_ring(e.vcpus[i], UINT_MAX, smm_gfn, &sum);
+	TEST_ASSERT(sum == IRQ_PAGES * (IRQ_PAGES + 1) / 2,
+		    "Not each page was reported once");
+	TEST_ASSERT(vm_reset_dirty_rings(e.vm) == IRQ_PAGES, "Not all were reset");
+	env_drain(&e);
+	env_free(&e);
+}
+
+const struct test smm_tests[] = {
+	{ "mark_smm",		test_mark_smm },
+	{}
+};
+
+/*
+ * A vCPU's fd can be guessed: another thread tries to run it, and to have it
+ * mark pages, before KVM_CREATE_VCPU has returned.
+ */
+static struct {
+	bool stop;
+	int first_fd;
+	pid_t tid;
+	uint64_t found;
+} early;
+
+static void *early_worker(void *unused)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} msr = {
+		.header.nmsrs = 1,
+		.entry = { .index = MSR_KVM_WALL_CLOCK_NEW, .data = page_gpa(5) },
+	};
+	int fd;
+
+	WRITE_ONCE(early.tid, gettid());
+	while (!READ_ONCE(early.stop)) {
+		for (fd = early.first_fd; fd < early.first_fd + 12; fd++) {
+			if (ioctl(fd, KVM_SET_MSRS, &msr) != 1)
+				continue;
+			early.found++;
+			/* Until the next signal, if it waits to be started. */
+			ioctl(fd, KVM_RUN, NULL);
+		}
+	}
+	return NULL;
+}
+
+static void test_run_early(int unused)
+{
+	uint32_t i, n, times = scale(100, 20);
+	struct itimerspec period = {
+		.it_interval.tv_nsec = 2000000, .it_value.tv_nsec = 2000000,
+	};
+	struct sigevent sev = {
+		.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR2,
+	};
+	time_t end = now() + 15;
+	timer_t timer;
+	struct env e = {};
+	pthread_t thread;
+
+	need_vcpu_mark();
+	early.first_fd = dup(0);
+	close(early.first_fd);
+	pthread_create(&thread, NULL, early_worker, NULL);
+	while (!READ_ONCE(early.tid))
+		sched_yield();
+	/* KVM_CREATE_VCPU waits for a KVM_RUN that has come first. */
+	sev._sigev_un._tid = early.tid;
+	TEST_ASSERT(!timer_create(CLOCK_MONOTONIC, &sev, &timer) &&
+		    !timer_settime(timer, 0, &period, NULL), "timer_create(): %s",
+		    strerror(errno));
+	for (i = 0; i < times && now() < end; i++) {
+		step("VM %u", i);
+		env_init(&e, 0, 0);
+		for (n = 0; n < 3; n++) {
+			int fd = __vm_ioctl(e.vm, KVM_CREATE_VCPU, (void *)(long)n);
+
+			TEST_ASSERT(fd >= 0, KVM_IOCTL_ERROR(KVM_CREATE_VCPU, fd));
+			usleep(env_random(&e, 300));
+			close(fd);
+		}
+		env_get_state(&e);
+		TEST_ASSERT(!e.st.overflows,
+			    "%llu marks found no ring: a vCPU ran before its ring has joined",
+			    e.st.overflows);
+		env_free(&e);
+	}
+	WRITE_ONCE(early.stop, true);
+	pthread_join(thread, NULL);
+	timer_delete(timer);
+	ksft_print_msg("%u VMs, %lu times a vCPU was found by its fd\n", i,
+		       early.found);
+	TEST_ASSERT(early.found, "No vCPU was found by its fd");
+}
+
+const struct test early_tests[] = {
+	{ "run_early",		test_run_early },
+	{}
+};
+
+static void pin_to_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Preempts whatever runs on the CPU, again and again. */
+static void *preempter(void *data)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	struct env *e = data;
+
+	/* Without privilege the vCPUs preempt each other, at the tick. */
+	pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
+	pin_to_cpu(sched_getcpu());
+	while (!READ_ONCE(e->quit))
+		usleep(300);
+	return NULL;
+}
+
+static uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
+{
+	struct kvm_stats_header header;
+	struct kvm_stats_desc *desc, *descs;
+	int i, fd = vcpu_get_stats_fd(vcpu);
+	uint64_t value = 0;
+
+	read_stats_header(fd, &header);
+	descs = read_stats_descriptors(fd, &header);
+	for (i = 0; i < header.num_desc; i++) {
+		desc = get_stats_descriptor(descs, i, &header);
+		if (!strcmp(desc->name, name))
+			read_stat_data(fd, &header, desc, &value, 1);
+	}
+	free(descs);
+	close(fd);
+	return value;
+}
+
+static uint64_t preemptions(struct env *e)
+{
+	uint64_t sum = 0;
+	int i;
+
+	for (i = 0; i < e->nr_vcpus; i++)
+		sum += vcpu_stat(e->vcpus[i], "preemption_reported");
+	return sum;
+}
+
+static bool has_parked(struct env *e, uint64_t parks)
+{
+	env_get_state(e);
+	return e->st.parks > parks ||
+	       (e->st.status & KVM_DIRTY_RING_POOL_EXHAUSTED);
+}
+
+/*
+ * The steal time page of a vCPU that is preempted is marked in the scheduler,
+ * with the run queue's lock held: parking there must not wake anyone.
+ */
+static void steal_time(uint64_t flags)
+{
+	int i, fd, round, rounds = scale(12, 5);
+	uint64_t parks;
+	cpu_set_t before;
+	pthread_t thread;
+	struct env e = {};
+
+	env_init(&e, 2, flags);
+	fd = vm_dirty_pool_eventfd(e.vm);
+
+	/* What is created from here on stays on this CPU. */
+	sched_getaffinity(0, sizeof(before), &before);
+	pin_to_cpu(sched_getcpu());
+	for (i = 0; i < 2; i++) {
+		env_set_guest(&e, i, guest_idle);
+		TEST_ASSERT(_vcpu_set_msr(e.vcpus[i], MSR_KVM_STEAL_TIME,
+					  page_gpa(10 + i) | KVM_MSR_ENABLED) == 1,
+			    "Can't set MSR_KVM_STEAL_TIME");
+	}
+	env_start_vcpus(&e);
+	pthread_create(&thread, NULL, preempter, &e);
+	sched_setaffinity(0, sizeof(before), &before);
+
+	/* Until a vCPU was preempted in the guest, as it should be long before. */
+	for (round = 0; round < rounds || !preemptions(&e); round++) {
+		uint32_t left = 1 + env_random(&e, 6);
+		uint32_t room = 0;
+
+		step("round %d: fill the rings but %u entries", round, left);
+		env_get_state(&e);
+		for (i = 0; i < 2; i++)
+			room += e.rings[i].soft_limit - min(e.rings[i].soft_limit,
+							    e.rings[i].used);
+		if (room > left)
+			__vm_mark_dirty(e.vm, FIRST_SLOT, 100, room - left, NULL);
+		env_get_state(&e);
+		parks = e.st.parks;
+
+		/*
+		 * Or to use a reserve, while this thread's marks have the only
+		 * ring that is not parked: both vCPUs wait at the gate then,
+		 * and nothing is parked any more.
+		 */
+		step("round %d: wait for steal time to park a ring", round);
+		wait_for(has_parked(&e, parks) ||
+			 env_rings_in_state(&e, KVM_DIRTY_RING_RESERVE),
+			 "a ring that is parked, or its reserve used");
+		if (has_parked(&e, parks))
+			env_wait_eventfd(fd);
+		/*
+		 * A vCPU on its way out pushes to a ring that has just been
+		 * harvested: until no vCPU is kept at the gate for that.
+		 */
+		do {
+			env_harvest_all(&e);
+			env_get_state(&e);
+		} while (e.st.status & KVM_DIRTY_RING_POOL_PARKED);
+	}
+
+	step("stop");
+	env_stop_vcpus(&e);
+	WRITE_ONCE(e.quit, true);
+	pthread_join(thread, NULL);
+	close(fd);
+	env_fini(&e);
+}
+
+static void test_steal_time(int unused)
+{
+	if (!kvm_cpu_has(X86_FEATURE_KVM_STEAL_TIME))
+		skip("no steal time");
+	steal_time(0);
+	steal_time(KVM_DIRTY_RING_POOL_NOSTOP);
+}
+
+const struct test steal_time_tests[] = {
+	{ "steal_time",		test_steal_time },
+	{}
+};
