@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A ring that is parked: exits, the eventfd, and when it is handed out again.
+ */
+#include "dirty_pool_test.h"
+
+static void test_park_exit(int unused)
+{
+	uint32_t flags, ring, ring2, used;
+	struct env e = {};
+	bool pml;
+	int fd;
+
+	env_init(&e, 4, 0);
+	pml = env_has_page_log(&e);
+	env_set_guest(&e, 0, guest_sequential);
+	fd = vm_dirty_pool_eventfd(e.vm);
+
+	step("the first ring that is parked");
+	flags = env_run_to_full(&e, 0);
+	env_wait_eventfd(fd);
+	close(fd);
+	ring = e.vcpus[0]->run->dirty_ring_pool.ring;
+	TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_PARKED,
+		    "The first exit has flags 0x%x, not PARKED", flags);
+	env_get_state(&e);
+	used = e.rings[ring].used;
+	TEST_ASSERT(e.rings[ring].state & KVM_DIRTY_RING_PARKED,
+		    "Ring %u in the exit has state 0x%x", ring, e.rings[ring].state);
+	TEST_ASSERT(used >= e.rings[ring].soft_limit,
+		    "Ring %u is parked with %u entries", ring, used);
+	TEST_ASSERT(e.st.status & KVM_DIRTY_RING_POOL_PARKED,
+		    "Status 0x%x with a parked ring", e.st.status);
+
+	/* Batches may have parked all rings at once. */
+	if (pml) {
+		env_drain(&e);
+		env_set_guest(&e, 0, guest_sync);
+		goto out;
+	}
+	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 1 &&
+		    e.st.parks == 1 && used == e.rings[ring].soft_limit,
+		    "One exit, but %llu rings parked, %u entries in ring %u",
+		    e.st.parks, used, ring);
+	TEST_ASSERT(!((flags | e.st.status) & KVM_DIRTY_RING_POOL_EXHAUSTED),
+		    "Exhausted with three rings FREE");
+
+	step("the vCPU runs on, with another ring");
+	flags = env_run_to_full(&e, 0);
+	ring2 = e.vcpus[0]->run->dirty_ring_pool.ring;
+	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) && ring2 != ring,
+		    "The next exit has flags 0x%x and ring %u after ring %u",
+		    flags, ring2, ring);
+	env_get_state(&e);
+	TEST_ASSERT(e.rings[ring].used == used,
+		    "Ring %u went from %u to %u entries while parked", ring,
+		    used, e.rings[ring].used);
+
+	step("the last rings");
+	flags = env_run_to_full(&e, 0);
+	flags = env_run_to_full(&e, 0);
+	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) &&
+		    e.st.reserve_claims == 0, "Flags 0x%x when the last ring is parked",
+		    flags);
+	env_get_state(&e);
+	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 4 &&
+		    e.st.parks == 4, "4 exits, %llu parks", e.st.parks);
+	flags = env_run_to_full(&e, 0);
+	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_EXHAUSTED,
+		    "Flags 0x%x with no ring FREE", flags);
+out:
+	TEST_ASSERT(e.parked[1] + e.parked[2] + e.parked[3] == 0,
+		    "A vCPU that did not run exited");
+	env_fini(&e);
+}
+
+/* Mark one page at a time until a ring is parked; returns which one. */
+static uint32_t mark_to_park(struct env *e, uint32_t *page)
+{
+	uint64_t parks;
+	uint32_t i, was = 0;
+
+	env_get_state(e);
+	parks = e->st.parks;
+	for (i = 0; i < e->st.nr_rings; i++)
+		was |= (e->rings[i].state & KVM_DIRTY_RING_PARKED ? 1 : 0) << i;
+
+	while (e->st.parks == parks) {
+		TEST_ASSERT(*page < slot_pages[0], "No ring is ever parked");
+		TEST_ASSERT(__vm_mark_dirty(e->vm, FIRST_SLOT, *page, 1, NULL) == 1,
+			    "Can't mark page %u, errno %d", *page, errno);
+		(*page)++;
+		env_get_state(e);
+	}
+
+	for (i = 0; i < e->st.nr_rings; i++) {
+		if (e->rings[i].state & KVM_DIRTY_RING_PARKED && !(was & 1 << i))
+			return i;
+	}
+	TEST_FAIL("parks is %llu, but no more rings are parked", e->st.parks);
+}
+
+static void test_park_handout(int unused)
+{
+	uint32_t ring, ring2, used, n, page = 0;
+	struct env e = {};
+	uint64_t claims;
+
+	env_init(&e, 3, 0);
+	step("the first ring");
+	ring = mark_to_park(&e, &page);
+	claims = e.rings[ring].claims;
+	used = e.rings[ring].used;
+	TEST_ASSERT(used == e.rings[ring].soft_limit,
+		    "Ring %u is parked with %u entries", ring, used);
+
+	step("the second ring");
+	ring2 = mark_to_park(&e, &page);
+	TEST_ASSERT(e.rings[ring].claims == claims && e.rings[ring].used == used,
+		    "Ring %u was handed out while it was parked", ring);
+
+	step("a partial drain");
+	n = env_harvest(&e, ring, used - 1);
+	TEST_ASSERT(n == used - 1, "%u entries of %u harvested", n, used - 1);
+	env_note_pages(&e, &e.pages, vm_reset_dirty_ring(e.vm, ring));
+	env_get_state(&e);
+	TEST_ASSERT(e.rings[ring].state == KVM_DIRTY_RING_PARKED &&
+		    e.rings[ring].used == 1,
+		    "Ring %u has state 0x%x with one entry left", ring,
+		    e.rings[ring].state);
+	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, page++, 1, NULL) == 1,
+		    "Can't mark with one ring FREE, errno %d", errno);
+	env_get_state(&e);
+	TEST_ASSERT(e.rings[ring].claims == claims,
+		    "Ring %u was handed out with one entry left", ring);
+
+	step("the rest of it");
+	env_drain_ring(&e, ring);
+	env_get_state(&e);
+	TEST_ASSERT(!e.rings[ring].state && !e.rings[ring].used && e.st.drains == 1,
+		    "Ring %u has state 0x%x, %u entries after its drain", ring,
+		    e.rings[ring].state, e.rings[ring].used);
+
+	step("the ring is handed out again");
+	n = 0;
+	while (mark_to_park(&e, &page) != ring)
+		TEST_ASSERT(++n < 3, "Ring %u is FREE and never handed out", ring);
+	TEST_ASSERT(!(e.rings[ring2].state & ~KVM_DIRTY_RING_PARKED),
+		    "Ring %u has state 0x%x", ring2, e.rings[ring2].state);
+	env_fini(&e);
+}
+
+static void test_nostop(int unused)
+{
+	struct env e = {};
+	uint64_t signals;
+	uint32_t flags;
+	int fd, n;
+
+	env_init(&e, 4, KVM_DIRTY_RING_POOL_NOSTOP);
+	fd = vm_dirty_pool_eventfd(e.vm);
+	env_set_guest(&e, 0, guest_sequential);
+
+	for (n = 0; n < 3; n++) {
+		step("round %d", n);
+		flags = env_run_to_full(&e, 0);
+		TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_EXHAUSTED,
+			    "An exit with flags 0x%x in spite of NOSTOP", flags);
+		env_get_state(&e);
+		TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 4,
+			    "An exit with %u of 4 rings parked",
+			    env_rings_in_state(&e, KVM_DIRTY_RING_PARKED));
+		signals = env_wait_eventfd(fd);
+		TEST_ASSERT(signals <= e.st.parks, "%lu signals for %llu parks",
+			    signals, e.st.parks);
+		env_drain(&e);
+	}
+	close(fd);
+	env_fini(&e);
+}
+
+/* The eventfd that was set last is the one, until it is removed. */
+static void test_eventfd(int unused)
+{
+	struct env e = {};
+	int old, fd;
+
+	env_init(&e, 2, 0);
+	old = vm_dirty_pool_eventfd(e.vm);
+	env_mark_all(&e);
+	env_wait_eventfd(old);
+	env_drain(&e);
+
+	step("another eventfd");
+	fd = vm_dirty_pool_eventfd(e.vm);
+	/* A signal for the old one may still be on its way until here. */
+	dirty_pool_eventfd_read(old);
+	env_mark_all(&e);
+	env_wait_eventfd(fd);
+	TEST_ASSERT(!dirty_pool_eventfd_read(old),
+		    "The replaced eventfd was signalled");
+	env_drain(&e);
+
+	step("no eventfd");
+	TEST_ASSERT(!__vm_dirty_pool_eventfd(e.vm, -1, 0),
+		    "Can't remove the eventfd, errno %d", errno);
+	dirty_pool_eventfd_read(fd);
+	env_mark_all(&e);
+	TEST_ASSERT(!dirty_pool_eventfd_read(fd),
+		    "The removed eventfd was signalled");
+	TEST_ASSERT(!__vm_dirty_pool_eventfd(e.vm, -1, 0),
+		    "Can't remove no eventfd, errno %d", errno);
+	close(old);
+	close(fd);
+	env_fini(&e);
+}
+
+const struct test exit_tests[] = {
+	{ "park_exit",		test_park_exit },
+	{ "park_handout",	test_park_handout },
+	{ "nostop",		test_nostop },
+	{ "eventfd",		test_eventfd },
+	{}
+};
