@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Bad input: each errno, and that a call which fails changes nothing.
+ */
+#include <limits.h>
+#include <sys/mman.h>
+
+#include "dirty_pool_test.h"
+
+struct snapshot {
+	struct kvm_dirty_ring_pool_state st;
+	struct kvm_dirty_ring_state rings[MAX_VCPUS];
+	char policy[KVM_DIRTY_RING_POLICY_NAME_MAX];
+};
+
+static void take_snapshot(struct kvm_vm *vm, struct snapshot *s)
+{
+	memset(s, 0, sizeof(*s));
+	vm_dirty_pool_state(vm, 0, &s->st, s->rings, MAX_VCPUS);
+	s->st.rings = 0;
+	vm_get_dirty_policy(vm, s->policy);
+}
+
+/* Also: a call that fails changes nothing. */
+#define expect_pool_error(vm, call, error)				\
+do {									\
+	struct snapshot __before, __after;				\
+	struct kvm_vm *__vm = (vm);					\
+									\
+	take_snapshot(__vm, &__before);					\
+	expect_error(call, error);					\
+	take_snapshot(__vm, &__after);					\
+	TEST_ASSERT(!memcmp(&__before, &__after, sizeof(__before)),	\
+		    "%s: failed, but changed the pool's state", #call);	\
+} while (0)
+
+static int enable_cap(struct kvm_vm *vm, uint32_t cap, uint32_t flags,
+		      uint64_t arg0, uint64_t arg1, uint64_t arg2, uint64_t arg3)
+{
+	struct kvm_enable_cap ec = {
+		.cap = cap,
+		.flags = flags,
+		.args = { arg0, arg1, arg2, arg3 },
+	};
+
+	return __vm_ioctl(vm, KVM_ENABLE_CAP, &ec);
+}
+
+static void test_errno_cap(int unused)
+{
+	const uint32_t pool = KVM_CAP_DIRTY_LOG_RING_POOL;
+	const uint32_t ring = KVM_CAP_DIRTY_LOG_RING_ACQ_REL;
+	const uint32_t init_set = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2;
+	uint64_t size = ring_entries * sizeof(struct kvm_dirty_gfn);
+	uint64_t max = dirty_pool_max_size();
+	struct kvm_vm *vm = vm_create_barebones();
+	struct kvm_vcpu *vcpu;
+
+	TEST_ASSERT(!(max & (max - 1)) && max >= size, "Largest size is %lu", max);
+	TEST_ASSERT(vm_check_cap(vm, pool) == max,
+		    "The VM's KVM_CHECK_EXTENSION differs from the system's");
+
+	expect_error(enable_cap(vm, pool, 1, size, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size, 2, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size, 1ull << 32, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size, 1ull << 63 | 1, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size, 0, 1, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 1), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, 0, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size + 16, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size * 3, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, size / 2, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, 16, 0, 0, 0), EINVAL);
+	expect_error(enable_cap(vm, pool, 0, max * 2, 0, 0, 0), E2BIG);
+	expect_error(enable_cap(vm, pool, 0, 1ull << 32, 0, 0, 0), E2BIG);
+	expect_error(enable_cap(vm, pool, 0, 1ull << 63, 0, 0, 0), E2BIG);
+
+	step("enabled, with the largest size");
+	TEST_ASSERT(!enable_cap(vm, pool, 0, max, 1, 0, 0),
+		    "None of the failures may keep the pool from being enabled, errno %d",
+		    errno);
+	expect_pool_error(vm, enable_cap(vm, pool, 0, max, 0, 0, 0), EINVAL);
+	expect_pool_error(vm, enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
+	expect_pool_error(vm, enable_cap(vm, ring, 0, size, 0, 0, 0), EINVAL);
+	expect_pool_error(vm, enable_cap(vm, KVM_CAP_DIRTY_LOG_RING, 0, size, 0,
+					 0, 0), EINVAL);
+	kvm_vm_free(vm);
+
+	step("after the per-vCPU rings");
+	vm = vm_create_barebones();
+	TEST_ASSERT(!enable_cap(vm, ring, 0, size, 0, 0, 0),
+		    "Can't enable the per-vCPU rings, errno %d", errno);
+	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
+	kvm_vm_free(vm);
+
+	step("with KVM_DIRTY_LOG_INITIALLY_SET");
+	vm = vm_create_barebones();
+	TEST_ASSERT(!enable_cap(vm, init_set, 0, 3, 0, 0, 0),
+		    "Can't have it without a pool, errno %d", errno);
+	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
+	TEST_ASSERT(!enable_cap(vm, init_set, 0, 1, 0, 0, 0) &&
+		    !enable_cap(vm, pool, 0, size, 0, 0, 0),
+		    "Can't have a pool without it, errno %d", errno);
+	expect_pool_error(vm, enable_cap(vm, init_set, 0, 3, 0, 0, 0), EINVAL);
+	TEST_ASSERT(!enable_cap(vm, init_set, 0, 0, 0, 0, 0),
+		    "Can't turn manual protection off, errno %d", errno);
+	kvm_vm_free(vm);
+
+	step("after a vCPU");
+	vm = vm_create_with_one_vcpu(&vcpu, NULL);
+	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
+	kvm_vm_free(vm);
+}
+
+static int get_policy(struct kvm_vm *vm, void *arg)
+{
+	return ioctl(vm->fd, KVM_GET_DIRTY_RING_POLICY, arg);
+}
+
+static int set_policy(struct kvm_vm *vm, void *arg)
+{
+	return ioctl(vm->fd, KVM_SET_DIRTY_RING_POLICY, arg);
+}
+
+static int mark_flags(struct kvm_vm *vm, uint32_t flags)
+{
+	struct kvm_mark_dirty mark = {
+		.slot = FIRST_SLOT, .num_pages = 1, .flags = flags,
+	};
+
+	return __vm_ioctl(vm, KVM_MARK_DIRTY, &mark);
+}
+
+static int state_reserved(struct kvm_vm *vm, int i)
+{
+	struct kvm_dirty_ring_pool_state st = {};
+
+	st.reserved[i] = 1;
+	return __vm_ioctl(vm, KVM_GET_DIRTY_RING_POOL_STATE, &st);
+}
+
+static int state_flags(struct kvm_vm *vm, uint32_t flags)
+{
+	struct kvm_dirty_ring_pool_state st = { .flags = flags };
+
+	return __vm_ioctl(vm, KVM_GET_DIRTY_RING_POOL_STATE, &st);
+}
+
+static int state_rings(struct kvm_vm *vm, uint64_t rings)
+{
+	struct kvm_dirty_ring_pool_state st = { .nr_rings = 1, .rings = rings };
+
+	return __vm_ioctl(vm, KVM_GET_DIRTY_RING_POOL_STATE, &st);
+}
+
+static void test_errno_ioctl(int unused)
+{
+	void *bad = mmap(NULL, PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0);
+	struct kvm_vm *vm;
+	struct env e = {};
+	int i, fd, closed, slots;
+
+	env_init(&e, 2, 0);
+	vm = e.vm;
+	/* Something that a failing call could change. */
+	__vm_mark_dirty(vm, FIRST_SLOT, 0, 10, NULL);
+
+	step("policy");
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "no-such-policy"), ENOENT);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, ""), ENOENT);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru "), ENOENT);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lr"), ENOENT);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "0123456789abcdef"), EINVAL);
+	expect_pool_error(vm, set_policy(vm, bad), EFAULT);
+	expect_pool_error(vm, get_policy(vm, bad), EFAULT);
+
+	step("reset");
+	expect_pool_error(vm, __vm_reset_dirty_ring(vm, 2), EINVAL);
+	expect_pool_error(vm, __vm_reset_dirty_ring(vm, INT_MAX), EINVAL);
+	expect_pool_error(vm, __vm_reset_dirty_ring(vm, 1ul << 32), EINVAL);
+	expect_pool_error(vm, __vm_reset_dirty_ring(vm, -1ul), EINVAL);
+
+	step("eventfd");
+	fd = vm_dirty_pool_eventfd(vm);
+	closed = dup(fd);
+	close(closed);
+	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, fd, 1), EINVAL);
+	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, closed, 0), EBADF);
+	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, -2, 0), EBADF);
+	expect_pool_error(vm, __vm_dirty_pool_eventfd(vm, vm->fd, 0), EINVAL);
+	expect_pool_error(vm, ioctl(vm->fd, KVM_DIRTY_RING_POOL_EVENTFD, bad),
+			  EFAULT);
+
+	step("mark");
+	expect_pool_error(vm, mark_flags(vm, 1), EINVAL);
+	expect_pool_error(vm, mark_flags(vm, 1u << 31), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 0, 0, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, 0xffff, 0, 1, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, 0xffff0001, 0, 1, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, 0x20001, 0, 1, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, slot_pages[0], 1, NULL),
+			  EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 0, slot_pages[0] + 1,
+					      NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 1, -1ul, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, -1ul, 2, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 1ull << 63,
+					      1ull << 63, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, 100, 0, 1, NULL), ENOENT);
+	slots = kvm_check_cap(KVM_CAP_NR_MEMSLOTS);
+	expect_pool_error(vm, __vm_mark_dirty(vm, slots - 1, 0, 1, NULL), ENOENT);
+	expect_pool_error(vm, __vm_mark_dirty(vm, slots, 0, 1, NULL), EINVAL);
+	expect_pool_error(vm, ioctl(vm->fd, KVM_MARK_DIRTY, bad), EFAULT);
+
+	step("state");
+	expect_pool_error(vm, state_flags(vm, 2), EINVAL);
+	expect_pool_error(vm, state_flags(vm, 1u << 31), EINVAL);
+	for (i = 0; i < 8; i++)
+		expect_pool_error(vm, state_reserved(vm, i), EINVAL);
+	expect_pool_error(vm, state_rings(vm, (uintptr_t)bad), EFAULT);
+	expect_pool_error(vm, ioctl(vm->fd, KVM_GET_DIRTY_RING_POOL_STATE, bad),
+			  EFAULT);
+
+	step("the eventfd is still set");
+	env_drain(&e);
+	dirty_pool_eventfd_read(fd);
+	env_mark_all(&e);
+	env_wait_eventfd(fd);
+	close(fd);
+	munmap(bad, PAGE_SIZE);
+	env_fini(&e);
+}
+
+const struct test errno_tests[] = {
+	{ "errno_cap",		test_errno_cap },
+	{ "errno_ioctl",	test_errno_ioctl },
+	{}
+};

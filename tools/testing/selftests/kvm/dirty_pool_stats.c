@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the kernel counts, by KVM_GET_DIRTY_RING_POOL_STATE and as statistics.
+ */
+#include "dirty_pool_test.h"
+
+/* The statistic as debugfs has it; false where there is none. */
+static bool debugfs_stat(struct env *e, const char *name, uint64_t *value)
+{
+	char path[128], text[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/%s", getpid(),
+		 e->vm->fd, name);
+	if (!read_param(path, text))
+		return false;
+	*value = strtoull(text, NULL, 0);
+	return true;
+}
+
+void expect_stat(struct env *e, const char *name, uint64_t want)
+{
+	uint64_t value = -1;
+
+	__vm_get_stat(e->vm, name, &value, 1);
+	TEST_ASSERT(value != -1, "The VM has no statistic %s", name);
+	TEST_ASSERT(value == want, "%s is %lu, not %lu", name, value, want);
+	if (debugfs_stat(e, name, &value))
+		TEST_ASSERT(value == want, "%s is %lu in debugfs, not %lu", name,
+			    value, want);
+}
+
+static void test_stats(int unused)
+{
+	struct kvm_dirty_ring_state one[2];
+	struct kvm_dirty_ring_pool_state st;
+	uint64_t claims, pushed;
+	struct kvm_vm *vm;
+	struct env e = {};
+	uint32_t i, used;
+
+	env_init(&e, 4, 0);
+	/* Not all is harvested, to have something in the rings. */
+	env_set_writes(&e, 1000);
+	env_start_vcpus(&e);
+	for (i = 0; i < 20; i++)
+		env_harvest_some(&e);
+	env_stop_vcpus(&e);
+	while (__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 10, NULL) == 10)
+		;
+	env_drain_ring(&e, 1);
+	env_get_state(&e);
+
+	expect_stat(&e, "dirty_pool_claims", e.st.claims);
+	expect_stat(&e, "dirty_pool_claim_retries", e.st.claim_retries);
+	expect_stat(&e, "dirty_pool_reserve_claims", e.st.reserve_claims);
+	expect_stat(&e, "dirty_pool_parks", e.st.parks);
+	expect_stat(&e, "dirty_pool_drains", e.st.drains);
+	expect_stat(&e, "dirty_pool_exhaustions", e.st.exhaustions);
+	expect_stat(&e, "dirty_pool_overflows", e.st.overflows);
+	expect_stat(&e, "dirty_pool_pushed", e.st.pushed);
+	expect_stat(&e, "dirty_pool_moves", e.st.moves);
+
+	step("sums");
+	TEST_ASSERT(e.st.nr_rings == 4 && e.st.cap_flags == 0,
+		    "%u rings, flags 0x%x", e.st.nr_rings, e.st.cap_flags);
+	claims = 0;
+	pushed = 0;
+	used = 0;
+	for (i = 0; i < 4; i++) {
+		claims += e.rings[i].claims;
+		pushed += e.rings[i].pushed;
+		used += e.rings[i].used;
+		TEST_ASSERT(e.rings[i].vcpu_id == i &&
+			    e.rings[i].soft_limit < ring_entries,
+			    "Ring %u: vCPU %u, soft limit %u", i,
+			    e.rings[i].vcpu_id, e.rings[i].soft_limit);
+	}
+	TEST_ASSERT(claims == e.st.claims && claims,
+		    "The rings have %lu claims, the pool %llu", claims, e.st.claims);
+	TEST_ASSERT(pushed == e.st.pushed && pushed,
+		    "%lu entries were pushed to rings, %llu to the pool", pushed,
+		    e.st.pushed);
+	TEST_ASSERT(pushed == e.reset + used,
+		    "%lu entries pushed, %lu reset, but %u left", pushed, e.reset,
+		    used);
+	TEST_ASSERT(e.st.parks - e.st.drains ==
+		    env_rings_in_state(&e, KVM_DIRTY_RING_PARKED),
+		    "%llu parks, %llu drains, but %u rings parked", e.st.parks,
+		    e.st.drains, env_rings_in_state(&e, KVM_DIRTY_RING_PARKED));
+
+	step("vCPU ids that are no indices");
+	vm = vm_create_barebones();
+	TEST_ASSERT(!__vm_enable_dirty_pool(vm, ring_entries *
+					    sizeof(struct kvm_dirty_gfn), 0),
+		    "Can't enable the pool, errno %d", errno);
+	__vm_vcpu_add(vm, 5);
+	__vm_vcpu_add(vm, 2);
+	vm_dirty_pool_state(vm, 0, &st, one, 2);
+	TEST_ASSERT(st.nr_rings == 2 && one[0].vcpu_id == 5 && one[1].vcpu_id == 2,
+		    "Rings of vCPUs %u and %u, which are 5 and 2", one[0].vcpu_id,
+		    one[1].vcpu_id);
+	kvm_vm_free(vm);
+
+	step("room for fewer rings");
+	memset(one, 0xee, sizeof(one));
+	vm_dirty_pool_state(e.vm, 0, &e.st, one, 1);
+	TEST_ASSERT(e.st.nr_rings == 4 && !memcmp(&one[0], &e.rings[0], sizeof(one[0])) &&
+		    one[1].vcpu_id == 0xeeeeeeee, "%u rings in room for one",
+		    e.st.nr_rings);
+	vm_dirty_pool_state(e.vm, 0, &e.st, NULL, 0);
+	TEST_ASSERT(e.st.nr_rings == 4, "%u rings in no room", e.st.nr_rings);
+	env_fini(&e);
+}
+
+/* Statistics against what was done, each with a number of its own. */
+static void test_stats_counted(int unused)
+{
+	uint32_t i, soft, rsvd, marks = 0;
+	struct env e = {};
+
+	need_vcpu_mark();
+	env_init(&e, 3, 0);
+	soft = env_soft_limit(&e);
+	rsvd = ring_entries - soft;
+
+	step("pages of the VM, until one is refused");
+	for (i = 0; i < 3 * soft; i++)
+		TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, i, 1, NULL) == 1,
+			    "Page %u, errno %d", i, errno);
+	expect_error(__vm_mark_dirty(e.vm, FIRST_SLOT, i, 1, NULL), EAGAIN);
+	expect_error(__vm_mark_dirty(e.vm, FIRST_SLOT, i, 1, NULL), EAGAIN);
+	expect_stat(&e, "dirty_pool_claims", 3 * soft);
+	expect_stat(&e, "dirty_pool_pushed", 3 * soft);
+	expect_stat(&e, "dirty_pool_parks", 3);
+	expect_stat(&e, "dirty_pool_drains", 0);
+	expect_stat(&e, "dirty_pool_moves", 3);
+	expect_stat(&e, "dirty_pool_exhaustions", 2);
+	expect_stat(&e, "dirty_pool_reserve_claims", 0);
+	expect_stat(&e, "dirty_pool_overflows", 0);
+
+	step("marks of a vCPU, until some are lost");
+	while (marks <= 3 * rsvd)
+		marks += vcpu_mark(e.vcpus[0]);
+	expect_stat(&e, "dirty_pool_claims", 3 * soft + 3 * rsvd);
+	expect_stat(&e, "dirty_pool_reserve_claims", 3 * rsvd);
+	expect_stat(&e, "dirty_pool_pushed", 3 * ring_entries);
+	expect_stat(&e, "dirty_pool_overflows", marks - 3 * rsvd);
+	expect_stat(&e, "dirty_pool_exhaustions", 2 + marks);
+	expect_stat(&e, "dirty_pool_moves", 6);
+	expect_stat(&e, "dirty_pool_parks", 3);
+	env_get_state(&e);
+	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_RESERVE) == 3 &&
+		    (e.st.status & KVM_DIRTY_RING_POOL_PARKED),
+		    "Status 0x%x with reserve entries in %u of 3 rings", e.st.status,
+		    env_rings_in_state(&e, KVM_DIRTY_RING_RESERVE));
+
+	step("one ring drained");
+	env_drain_ring(&e, 1);
+	expect_stat(&e, "dirty_pool_drains", 1);
+	expect_stat(&e, "dirty_pool_parks", 3);
+	env_get_state(&e);
+	TEST_ASSERT(e.st.claims == 3 * soft + 3 * rsvd &&
+		    e.st.reserve_claims == 3 * rsvd && e.st.parks == 3 &&
+		    e.st.drains == 1 && e.st.exhaustions == 2 + marks &&
+		    e.st.overflows == marks - 3 * rsvd &&
+		    e.st.pushed == 3 * ring_entries && e.st.moves == 6,
+		    "The pool's state says otherwise");
+	env_drain(&e);
+	env_free(&e);
+}
+
+const struct test stat_tests[] = {
+	{ "stats",		test_stats },
+	{ "stats_counted",	test_stats_counted },
+	{}
+};
