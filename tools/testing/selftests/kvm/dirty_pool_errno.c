@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Bad input: each errno, and that a call which fails changes nothing.
+ * Bad input: each call fails with the documented errno and changes nothing.
  */
 #include <limits.h>
 #include <sys/mman.h>
@@ -21,7 +21,7 @@ static void take_snapshot(struct kvm_vm *vm, struct snapshot *s)
 	vm_get_dirty_policy(vm, s->policy);
 }
 
-/* Also: a call that fails changes nothing. */
+/* A call that fails does not change the pool, either. */
 #define expect_pool_error(vm, call, error)				\
 do {									\
 	struct snapshot __before, __after;				\
@@ -77,7 +77,7 @@ static void test_errno_cap(int unused)
 
 	step("enabled, with the largest size");
 	TEST_ASSERT(!enable_cap(vm, pool, 0, max, 1, 0, 0),
-		    "None of the failures may keep the pool from being enabled, errno %d",
+		    "Can't enable the pool after calls that failed, errno %d",
 		    errno);
 	expect_pool_error(vm, enable_cap(vm, pool, 0, max, 0, 0, 0), EINVAL);
 	expect_pool_error(vm, enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
@@ -96,11 +96,11 @@ static void test_errno_cap(int unused)
 	step("with KVM_DIRTY_LOG_INITIALLY_SET");
 	vm = vm_create_barebones();
 	TEST_ASSERT(!enable_cap(vm, init_set, 0, 3, 0, 0, 0),
-		    "Can't have it without a pool, errno %d", errno);
+		    "Can't enable it without a pool, errno %d", errno);
 	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
 	TEST_ASSERT(!enable_cap(vm, init_set, 0, 1, 0, 0, 0) &&
 		    !enable_cap(vm, pool, 0, size, 0, 0, 0),
-		    "Can't have a pool without it, errno %d", errno);
+		    "Can't enable a pool without it, errno %d", errno);
 	expect_pool_error(vm, enable_cap(vm, init_set, 0, 3, 0, 0, 0), EINVAL);
 	TEST_ASSERT(!enable_cap(vm, init_set, 0, 0, 0, 0, 0),
 		    "Can't turn manual protection off, errno %d", errno);
@@ -163,7 +163,7 @@ static void test_errno_ioctl(int unused)
 
 	env_init(&e, 2, 0);
 	vm = e.vm;
-	/* Something that a failing call could change. */
+	/* A state that a failing call could change. */
 	__vm_mark_dirty(vm, FIRST_SLOT, 0, 10, NULL);
 
 	step("policy");

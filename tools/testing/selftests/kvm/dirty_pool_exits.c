@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A ring that is parked: exits, the eventfd, and when it is handed out again.
+ * A full ring is parked: the exit and the eventfd that report it, and when the
+ * kernel uses the ring again.
  */
 #include "dirty_pool_test.h"
 
@@ -40,10 +41,10 @@ static void test_park_exit(int unused)
 	}
 	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 1 &&
 		    e.st.parks == 1 && used == e.rings[ring].soft_limit,
-		    "One exit, but %llu rings parked, %u entries in ring %u",
-		    e.st.parks, used, ring);
+		    "One exit, but %llu rings were parked; ring %u has %u entries",
+		    e.st.parks, ring, used);
 	TEST_ASSERT(!((flags | e.st.status) & KVM_DIRTY_RING_POOL_EXHAUSTED),
-		    "Exhausted with three rings FREE");
+		    "The pool is EXHAUSTED with three rings FREE");
 
 	step("the vCPU runs on, with another ring");
 	flags = env_run_to_full(&e, 0);
@@ -86,7 +87,7 @@ static uint32_t mark_to_park(struct env *e, uint32_t *page)
 		was |= (e->rings[i].state & KVM_DIRTY_RING_PARKED ? 1 : 0) << i;
 
 	while (e->st.parks == parks) {
-		TEST_ASSERT(*page < slot_pages[0], "No ring is ever parked");
+		TEST_ASSERT(*page < slot_pages[0], "No ring was ever parked");
 		TEST_ASSERT(__vm_mark_dirty(e->vm, FIRST_SLOT, *page, 1, NULL) == 1,
 			    "Can't mark page %u, errno %d", *page, errno);
 		(*page)++;
@@ -97,7 +98,7 @@ static uint32_t mark_to_park(struct env *e, uint32_t *page)
 		if (e->rings[i].state & KVM_DIRTY_RING_PARKED && !(was & 1 << i))
 			return i;
 	}
-	TEST_FAIL("parks is %llu, but no more rings are parked", e->st.parks);
+	TEST_FAIL("%llu parks, but no other ring is parked", e->st.parks);
 }
 
 static void test_park_handout(int unused)
@@ -165,10 +166,10 @@ static void test_nostop(int unused)
 		step("round %d", n);
 		flags = env_run_to_full(&e, 0);
 		TEST_ASSERT(flags & KVM_DIRTY_RING_POOL_EXHAUSTED,
-			    "An exit with flags 0x%x in spite of NOSTOP", flags);
+			    "Flags 0x%x: NOSTOP did not prevent the exit", flags);
 		env_get_state(&e);
 		TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_PARKED) == 4,
-			    "An exit with %u of 4 rings parked",
+			    "The vCPU exited with %u of 4 rings parked",
 			    env_rings_in_state(&e, KVM_DIRTY_RING_PARKED));
 		signals = env_wait_eventfd(fd);
 		TEST_ASSERT(signals <= e.st.parks, "%lu signals for %llu parks",
@@ -179,7 +180,7 @@ static void test_nostop(int unused)
 	env_fini(&e);
 }
 
-/* The eventfd that was set last is the one, until it is removed. */
+/* Only the eventfd that was set last is signalled, until it is removed. */
 static void test_eventfd(int unused)
 {
 	struct env e = {};
@@ -193,7 +194,7 @@ static void test_eventfd(int unused)
 
 	step("another eventfd");
 	fd = vm_dirty_pool_eventfd(e.vm);
-	/* A signal for the old one may still be on its way until here. */
+	/* Until here, a signal may still arrive at the old one. */
 	dirty_pool_eventfd_read(old);
 	env_mark_all(&e);
 	env_wait_eventfd(fd);
@@ -209,7 +210,7 @@ static void test_eventfd(int unused)
 	TEST_ASSERT(!dirty_pool_eventfd_read(fd),
 		    "The removed eventfd was signalled");
 	TEST_ASSERT(!__vm_dirty_pool_eventfd(e.vm, -1, 0),
-		    "Can't remove no eventfd, errno %d", errno);
+		    "Can't remove the eventfd where there is none, errno %d", errno);
 	close(old);
 	close(fd);
 	env_fini(&e);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The gate: vCPUs that used the reserve are kept out of the guest.
+ * The gate keeps a vCPU that used the reserve out of the guest until a ring is
+ * FREE and all reserves are drained.
  */
 #include "dirty_pool_test.h"
 
@@ -34,7 +35,7 @@ static void test_exhaustion(int unused)
 		TEST_ASSERT(!env_run_once(&e, 2),
 			    "A vCPU that dirties nothing was stopped");
 
-	step("vCPU 1 uses the reserve, and is stopped, too");
+	step("vCPU 1 uses the reserve and is stopped, too");
 	pushed = e.st.pushed;
 	env_run_to_full(&e, 1);
 	env_get_state(&e);
@@ -59,7 +60,7 @@ static void test_exhaustion(int unused)
 		}
 		env_get_state(&e);
 		TEST_ASSERT(!(e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED),
-			    "EXHAUSTED with a ring drained");
+			    "The pool is still EXHAUSTED with a ring drained");
 		env_expect_gated(&e, 0, "with reserve entries undrained");
 		env_expect_gated(&e, 1, "with reserve entries undrained");
 	}
@@ -73,7 +74,7 @@ static void test_exhaustion(int unused)
 		env_get_state(&e);
 		TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) ||
 			    e.st.pushed > pushed,
-			    "vCPU %u is stopped in spite of the drain, flags 0x%x",
+			    "vCPU %u is stopped although all rings were drained, flags 0x%x",
 			    i, flags);
 		env_drain(&e);
 	}
@@ -91,9 +92,9 @@ static uint64_t exhausted_exits(struct env *e)
 }
 
 /*
- * A userspace that drains the same ring again and again.  If its FREE ring let
- * vCPUs in that used reserves, they would eat up the other rings' reserves: as
- * long as one of those has reserve entries, each vCPU may come in once at most.
+ * Userspace drains the same ring again and again.  If this FREE ring let vCPUs
+ * in that used reserves, they would use up the other rings' reserves: as long as
+ * one of those has reserve entries, each vCPU may enter once at most.
  */
 static void starve(struct env *e, uint32_t victim)
 {
@@ -120,7 +121,7 @@ static void starve(struct env *e, uint32_t victim)
 		}
 		TEST_ASSERT(!first || e->st.reserve_claims - first <=
 			    rsvd * e->nr_vcpus,
-			    "%llu reserve claims since some ring has undrained reserve entries",
+			    "%llu reserve claims since a ring has had undrained reserve entries",
 			    e->st.reserve_claims - first);
 		if (!env_drain_ring(e, victim))
 			sched_yield();
@@ -148,7 +149,7 @@ const struct test gate_tests[] = {
 	{}
 };
 
-/* The same for what userspace asks to be mapped, if that marks pages. */
+/* KVM_PRE_FAULT_MEMORY marks pages, too: it stops when it has used the reserve. */
 static void test_prefault_stops(int unused)
 {
 	struct kvm_pre_fault_memory range = {
@@ -162,7 +163,7 @@ static void test_prefault_stops(int unused)
 		skip("no KVM_PRE_FAULT_MEMORY");
 	env_init(&e, 2, 0);
 	env_set_guest(&e, 0, guest_sync);
-	/* What is there, and can be written, is mapped writable, and marked. */
+	/* KVM maps a page writable, and marks it, only if the host has it writable. */
 	for (page = 0; page < slot_pages[0]; page++)
 		WRITE_ONCE(*env_page_hva(&e, page), 0);
 	while (range.size) {
@@ -171,8 +172,8 @@ static void test_prefault_stops(int unused)
 		ret = __vcpu_ioctl(e.vcpus[0], KVM_PRE_FAULT_MEMORY, &range);
 		TEST_ASSERT(ret ? errno == EAGAIN && range.size == size :
 				  range.size < size,
-			    "Returned %d, errno %d, %llu bytes of %lu are left", ret,
-			    errno, range.size, size);
+			    "KVM_PRE_FAULT_MEMORY returned %d, errno %d, %llu bytes of %lu are left",
+			    ret, errno, range.size, size);
 		if (ret) {
 			stops++;
 			env_expect_gated(&e, 0, "after it used the reserve");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Userspace writes to the rings what it likes.
+ * Userspace writes anything to the rings: the kernel must survive that.
  */
 #include <limits.h>
 
@@ -34,7 +34,7 @@ static void *scribbler(void *data)
 			WRITE_ONCE(gfn->flags, flags[guest_random_u32(&rng) %
 						     ARRAY_SIZE(flags)]);
 		} else if (guest_random_bool(&rng)) {
-			/* Always harvested: a reset must find an end. */
+			/* Every entry looks harvested: a reset must end. */
 			WRITE_ONCE(gfn->flags, KVM_DIRTY_GFN_F_RESET);
 		} else {
 			WRITE_ONCE(gfn->slot, guest_random_u32(&rng));
@@ -45,7 +45,7 @@ static void *scribbler(void *data)
 	return NULL;
 }
 
-/* Where the kernel's next entries are can only be seen by having it push. */
+/* Only entries that the kernel pushes show where its next one is. */
 static void resync(struct env *e)
 {
 	uint32_t i, n, marked;
@@ -60,13 +60,13 @@ static void resync(struct env *e)
 	env_get_state(e);
 	for (r = 0; r < e->nr_vcpus; r++) {
 		TEST_ASSERT(!e->rings[r].used && !e->rings[r].state,
-			    "Ring %d has state 0x%x, %u entries, all of them harvested",
+			    "Ring %d has state 0x%x, %u entries; all were harvested and reset",
 			    r, e->rings[r].state, e->rings[r].used);
 		memset(e->vcpus[r]->dirty_gfns, 0,
 		       ring_entries * sizeof(struct kvm_dirty_gfn));
 	}
 
-	/* Pages that were harvested under a wrong name are writable still. */
+	/* Pages whose entries were overwritten are still writable. */
 	for (i = 0; i < NR_SLOTS; i++) {
 		vm_mem_region_set_flags(e->vm, FIRST_SLOT + i, 0);
 		vm_mem_region_set_flags(e->vm, FIRST_SLOT + i,
@@ -89,7 +89,7 @@ static void resync(struct env *e)
 	}
 	TEST_ASSERT(n == marked, "%u entries for %u pages marked", n, marked);
 	env_note_pages(e, &e->pages, vm_reset_dirty_rings(e->vm));
-	/* Count anew, to have env_check() compare. */
+	/* Start counting anew: env_check() compares. */
 	env_drain(e);
 	e->harvested = e->st.pushed;
 	e->reset = e->st.pushed;
@@ -135,11 +135,11 @@ static void test_hostile(int unused)
 	WRITE_ONCE(e.quit, false);
 
 	step("the VM is usable afterwards");
-	/* Nobody drained in earnest: this may be left. */
+	/* Nobody drained the rings properly, but the gate prevents OVERFLOW. */
 	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &e.st,
 			    NULL, 0);
 	TEST_ASSERT(!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
-		    "OVERFLOW, although each vCPU was gated");
+		    "OVERFLOW, although the gate stopped every vCPU");
 	resync(&e);
 	env_run_round(&e, scale(1000, 200));
 	env_fini(&e);

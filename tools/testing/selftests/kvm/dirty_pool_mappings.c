@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A vCPU is unplugged: a VMM unmaps its ring, and harvests it no more.
+ * A VMM that unplugs a vCPU unmaps its ring, and does not harvest it any more.
  */
 #include <signal.h>
 #include <sys/mman.h>
@@ -8,7 +8,7 @@
 
 #include "dirty_pool_test.h"
 
-/* Without the rings that are not mapped. */
+/* Harvest and reset all rings that are mapped. */
 static uint32_t harvest_mapped(struct env *e)
 {
 	uint32_t i, n = 0;
@@ -48,7 +48,7 @@ static void test_unplug(int unused)
 		;
 	env_check_reported(&e, 0, 2 * soft);
 
-	step("it is not used");
+	step("the kernel does not use it");
 	n = e.rings[i].claims;
 	while (__vm_mark_dirty(e.vm, FIRST_SLOT, page++, 1, NULL) == 1)
 		;
@@ -78,7 +78,7 @@ static void test_unplug(int unused)
 	env_fini(&e);
 }
 
-/* Marks are lost where there is no room, and the gate does not wait for them. */
+/* Without room, entries of the ring are lost; the gate does not wait for them. */
 static void test_unplug_full(int unused)
 {
 	uint32_t i, flags, rsvd, soft;
@@ -92,7 +92,7 @@ static void test_unplug_full(int unused)
 	soft = env_soft_limit(&e);
 	rsvd = ring_entries - soft;
 
-	step("unmap a full ring beside full ones");
+	step("unmap a full ring while the others are full");
 	env_mark_all(&e);
 	env_unmap_ring(&e, 2);
 	env_get_state(&e);
@@ -125,7 +125,7 @@ static void test_unplug_full(int unused)
 	env_expect_gated(&e, 0, "with a reserve entry");
 	env_unmap_ring(&e, i);
 	flags = env_run_once(&e, 0);
-	TEST_ASSERT(!flags, "The gate is shut for a ring that is gone, flags 0x%x",
+	TEST_ASSERT(!flags, "The gate is shut for a ring that is unmapped, flags 0x%x",
 		    flags);
 	while (harvest_mapped(&e))
 		;
@@ -136,7 +136,7 @@ static void test_unplug_full(int unused)
 			env_unmap_ring(&e, i);
 	}
 	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 1, NULL) == -1 &&
-		    errno == EAGAIN, "A mark without rings: errno %d", errno);
+		    errno == EAGAIN, "A page was marked without rings, errno %d", errno);
 	env_get_state(&e);
 	TEST_ASSERT(env_rings_in_state(&e, KVM_DIRTY_RING_DETACHED) == 3 &&
 		    (e.st.status & KVM_DIRTY_RING_POOL_EXHAUSTED),
@@ -144,7 +144,7 @@ static void test_unplug_full(int unused)
 	vcpu_mark(e.vcpus[0]);
 	env_get_state(&e);
 	TEST_ASSERT(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW,
-		    "A mark without rings was lost in silence");
+		    "A mark without rings was lost, and OVERFLOW is not set");
 	flags = env_run_once(&e, 0);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_OVERFLOW, "Flags 0x%x without rings",
 		    flags);
@@ -170,7 +170,8 @@ static void test_unplug_full(int unused)
 	env_get_state(&e);
 	TEST_ASSERT(e.st.overflows == lost && !(e.st.status &
 						KVM_DIRTY_RING_POOL_OVERFLOW),
-		    "%llu entries that nobody wants were lost", e.st.overflows - lost);
+		    "%llu entries of slots that are not logged count as lost",
+		    e.st.overflows - lost);
 	env_free(&e);
 }
 
@@ -181,7 +182,7 @@ static void expect_attached(struct env *e, int i, bool attached, const char *whe
 		    "Ring %d has state 0x%x %s", i, e->rings[i].state, when);
 }
 
-/* Which mappings count. */
+/* Which mappings of a ring keep it in the pool? */
 static void test_unplug_mappings(int unused)
 {
 	uint32_t bytes = ring_entries * sizeof(struct kvm_dirty_gfn);
@@ -190,7 +191,7 @@ static void test_unplug_mappings(int unused)
 	struct env e = {};
 	pid_t pid;
 
-	/* Two pages at least, to be split. */
+	/* At least two pages, for a part to be unmapped. */
 	env_init_entries(&e, 2, 0, max(2 * ring_entries,
 				       2 * (uint32_t)getpagesize() / 16));
 	bytes = e.vm->dirty_ring_size;
@@ -264,7 +265,7 @@ static void test_unplug_mappings(int unused)
 	env_fini(&e);
 }
 
-/* Rings come and go while vCPUs write. */
+/* A ring is unmapped and mapped again and again while vCPUs write. */
 static void test_unplug_running(int nr_vcpus)
 {
 	uint32_t i, ring, lost, soft, last = nr_vcpus - 1;
@@ -272,7 +273,7 @@ static void test_unplug_running(int nr_vcpus)
 
 	env_init(&e, nr_vcpus, 0);
 	soft = env_soft_limit(&e);
-	/* The vCPU of the last ring is the one that is unplugged. */
+	/* The vCPU of the last ring is unplugged. */
 	env_set_guest(&e, last, guest_sync);
 	env_set_writes(&e, scale(3000, 800));
 	env_start_vcpus(&e);
@@ -281,8 +282,8 @@ static void test_unplug_running(int nr_vcpus)
 		env_harvest_some(&e);
 		if (i % 8 == 4) {
 			/*
-			 * Something of every ring, and room for what is left
-			 * in this one, if vCPUs leave it.
+			 * Have entries in every ring, but few in this one: the
+			 * others have room for them, if vCPUs leave it.
 			 */
 			__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft, NULL);
 			for (ring = 0; ring < last; ring++)
@@ -302,7 +303,7 @@ static void test_unplug_running(int nr_vcpus)
 	if (!e.vcpus[last]->dirty_gfns)
 		env_map_ring(&e, last);
 	env_join_vcpus(&e);
-	/* Entries that were moved or reset by the unmapping can't be counted. */
+	/* The test cannot count the entries that the unmapping moved or reset. */
 	lost = env_count_lost(&e);
 	TEST_ASSERT(lost <= e.st.overflows, "%u pages lost, %llu marks", lost,
 		    e.st.overflows);

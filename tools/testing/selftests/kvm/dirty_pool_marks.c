@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Marks that no vCPU makes: KVM_MARK_DIRTY, and marks from interrupts.
+ * Marks that no vCPU makes: those of KVM_MARK_DIRTY, and of interrupts.
  */
 #include <fcntl.h>
 #include <sys/syscall.h>
 
 #include "dirty_pool_test.h"
 
-/* What was harvested, and not noted yet, is each of these pages once. */
+/* The pages that were harvested and not yet noted are these, each once. */
 static void expect_once(struct env *e, uint32_t first, uint32_t nr)
 {
 	uint8_t *hits = calloc(NR_PAGES, 1);
@@ -66,7 +66,7 @@ static void test_mark_stopped(int unused)
 	}
 	room = e.st.pushed;
 	env_get_state(&e);
-	TEST_ASSERT(e.st.pushed == room, "A refused mark pushed entries");
+	TEST_ASSERT(e.st.pushed == room, "A mark that was refused pushed entries");
 
 	step("one ring drained");
 	env_drain_ring(&e, 2);
@@ -82,7 +82,7 @@ static void test_mark_stopped(int unused)
 	env_fini(&e);
 }
 
-/* A device that writes memory and says so, as a vhost-user back end would. */
+/* A device that writes memory and reports it, as a vhost-user back end does. */
 static void *device_worker(void *data)
 {
 	struct env *e = data;
@@ -125,15 +125,15 @@ static void test_mark_running(int nr_vcpus)
 	env_start_vcpus(&e);
 	pthread_create(&device, NULL, device_worker, &e);
 	env_harvest_until_done(&e);
-	/* The device may be waiting for room. */
+	/* The device may still wait for room. */
 	while (pthread_tryjoin_np(device, NULL))
 		env_harvest_some(&e);
 	env_fini(&e);
 }
 
 /*
- * A device that marks all the time leaves room for a vCPU that waits at the
- * gate: one drain lets it in, however much is marked before it looks.
+ * A device that marks all the time has to leave room for a vCPU at the gate: one
+ * drain lets the vCPU in, however much is marked before it tries.
  */
 static void test_mark_gated(int unused)
 {
@@ -168,14 +168,14 @@ static void test_mark_gated(int unused)
 			    "Status 0x%x: a ring was parked", e.st.status);
 		/* With no ring parked, this is what asks for a drain. */
 		env_wait_eventfd(fd);
-		/* Another one that marks is not let further by its return. */
+		/* A mark that is refused does not make room for the next one. */
 		for (i = 0; i < 20; i++)
 			TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, i, 1, NULL) == -1 &&
-				    errno == EAGAIN, "A mark more, errno %d", errno);
+				    errno == EAGAIN, "One more page was marked, errno %d", errno);
 		flags = env_run_once(&e, 0);
-		TEST_ASSERT(!flags, "The vCPU is kept out, flags 0x%x", flags);
+		TEST_ASSERT(!flags, "The vCPU is kept out after a drain, flags 0x%x", flags);
 		TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 3, NULL) == 3,
-			    "No room that is left with nobody at the gate, errno %d",
+			    "No room for a mark with no vCPU at the gate, errno %d",
 			    errno);
 		env_drain(&e);
 	}
@@ -189,13 +189,13 @@ static void test_mark_gated(int unused)
 	env_drain(&e);
 	env_unmap_ring(&e, 0);
 	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft, NULL) == 2 * soft,
-		    "Room is left for a vCPU that is gone, errno %d", errno);
+		    "Room is still left for a vCPU that is gone, errno %d", errno);
 	env_map_ring(&e, 0);
 	close(fd);
 	env_fini(&e);
 }
 
-/* More than KVM takes in one go: each page once, in one call. */
+/* One call marks each page once, also if it marks more than KVM takes at once. */
 static void test_mark_many(int unused)
 {
 	uint32_t i, n = slot_pages[0] - 2;
@@ -222,7 +222,7 @@ const struct test mark_tests[] = {
 	{}
 };
 
-/* A ring parked by a mark without vCPU asks vCPU i for its drain, once. */
+/* A mark of the VM that parks ring i makes vCPU i exit, once. */
 static void test_mark_kick(int unused)
 {
 	struct env e = {};
@@ -260,7 +260,7 @@ static void test_mark_kick(int unused)
 		TEST_ASSERT(env_run_once(&e, i) & KVM_DIRTY_RING_POOL_PARKED &&
 			    e.vcpus[i]->run->dirty_ring_pool.ring == i,
 			    "vCPU %d did not exit for its ring", i);
-		TEST_ASSERT(!env_run_once(&e, i), "vCPU %d exited twice for a park", i);
+		TEST_ASSERT(!env_run_once(&e, i), "vCPU %d exited twice for one park", i);
 	}
 	env_drain(&e);
 
@@ -289,7 +289,7 @@ static void test_mark_nostop(int unused)
 	env_join_vcpus(&e);
 	for (i = 0; i < 2; i++)
 		TEST_ASSERT(!e.parked[i] && !e.exhausted[i],
-			    "vCPU %d exited for a mark in spite of NOSTOP", i);
+			    "vCPU %d exited for a mark, which NOSTOP forbids", i);
 	close(fd);
 	env_fini(&e);
 }
@@ -334,8 +334,8 @@ struct irq_marker {
 };
 
 /*
- * Pages marked, and entries harvested or accounted as lost.  Where an only
- * ring's owner is kept from running by the host, the vCPU's marks are, too.
+ * Every mark was harvested or counted as lost.  The vCPU's marks are lost, too,
+ * if the host preempts the owner of the only ring.
  */
 static bool irq_marks_accounted(struct irq_marker *m)
 {
@@ -356,7 +356,7 @@ static void *irq_marker(void *data)
 		n = 1 + guest_random_u32(&rng) % IRQ_PAGES;
 		testmod_mark(&m->mod, m->e->vm, SLOT_GPA(NR_SLOTS), IRQ_PAGES, n);
 		m->made += n;
-		/* Never more under way than a reserve holds. */
+		/* A reserve holds all marks that are under way. */
 		wait_for(irq_marks_accounted(m), "marks from interrupts");
 	}
 	WRITE_ONCE(m->done, true);
@@ -364,9 +364,9 @@ static void *irq_marker(void *data)
 }
 
 /*
- * Marks from the hard interrupts of timers, on all CPUs, beside a vCPU and a
- * device: many interrupt a claim.  Where that is the claim of the only ring,
- * OVERFLOW is what is left; with more of them nothing may be lost.
+ * Timers on all CPUs mark pages from hard interrupts, while a vCPU and a device
+ * mark others: many interrupts hit a claim.  If it is the claim of the only ring,
+ * the mark ends in OVERFLOW; with more rings nothing may be lost.
  */
 static void test_mark_irq(int nr_vcpus)
 {

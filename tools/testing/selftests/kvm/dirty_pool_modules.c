@@ -28,7 +28,8 @@ static void test_module_params(int unused)
 	err = write_param(PARAM_POLICY, "no-such-policy");
 	read_param(PARAM_POLICY, after);
 	TEST_ASSERT(err == ENOENT && !strcmp(before, after),
-		    "An unknown policy as default: errno %d, now '%s'", err, after);
+		    "Setting an unknown policy as default: errno %d, the default is '%s'",
+		    err, after);
 	for (i = 0; i < NR_DIRTY_POOL_POLICIES; i++) {
 		const char *want = dirty_pool_policies[i];
 		char line[32];
@@ -50,21 +51,21 @@ static void test_module_params(int unused)
 		kvm_vm_free(vm);
 	}
 
-	step("an unaware VMM with KVM_DIRTY_LOG_INITIALLY_SET");
+	step("a VMM with per-vCPU rings and KVM_DIRTY_LOG_INITIALLY_SET");
 	vm = vm_create_barebones();
 	vm_enable_cap(vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 3);
 	vm_enable_cap(vm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL, size);
 	expect_error(__vm_ioctl(vm, KVM_GET_DIRTY_RING_POLICY, &policy), EINVAL);
 	kvm_vm_free(vm);
 
-	step("an unaware VMM with something in args[1]");
+	step("a VMM with per-vCPU rings and a value in args[1]");
 	vm = vm_create_barebones();
 	vm_ioctl(vm, KVM_ENABLE_CAP, &cap);
 	vm_dirty_pool_state(vm, 0, &e.st, NULL, 0);
 	TEST_ASSERT(!e.st.cap_flags, "It has flags 0x%x", e.st.cap_flags);
 	kvm_vm_free(vm);
 
-	step("an unaware VMM on a pool");
+	step("a VMM with per-vCPU rings gets a pool");
 	if (env_opt.policy)
 		write_param(PARAM_POLICY, env_opt.policy);
 	env_init(&e, 3, 0);
@@ -118,7 +119,7 @@ static void test_policy_module(int unused)
 	step("in use");
 	vm_set_dirty_policy(e.vm, "random");
 	TEST_ASSERT(unload() && (errno == EWOULDBLOCK || errno == EBUSY),
-		    "The policy in use was unloaded, errno %d", errno);
+		    "The module of a policy in use was unloaded, errno %d", errno);
 	env_run_round(&e, 500);
 	env_check(&e);
 

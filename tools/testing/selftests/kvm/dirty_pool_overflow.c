@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * OVERFLOW: a mark that was lost is noticed.
+ * OVERFLOW: userspace learns of every mark that is lost.
  */
 #include <sys/mman.h>
 
@@ -79,7 +79,7 @@ static void test_overflow(int unused)
 	step("the VM goes on");
 	env_drain(&e);
 	env_run_round(&e, 300);
-	TEST_ASSERT(!env_count_lost(&e), "Lost pages after OVERFLOW was cleared");
+	TEST_ASSERT(!env_count_lost(&e), "Pages were lost after OVERFLOW was cleared");
 	env_get_state(&e);
 	TEST_ASSERT(!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW),
 		    "OVERFLOW is set again");
@@ -87,7 +87,7 @@ static void test_overflow(int unused)
 	env_free(&e);
 }
 
-/* As many marks as it takes; returns how many were lost. */
+/* Mark until OVERFLOW is set; returns how many marks were lost. */
 static uint64_t overflow(struct env *e)
 {
 	uint32_t i;
@@ -102,8 +102,8 @@ static uint64_t overflow(struct env *e)
 }
 
 /*
- * A vCPU parks another one's ring, and goes on in the reserve of its own: the exit
- * names the ring that was parked.
+ * A vCPU parks another vCPU's ring and goes on in the reserve of its own: the
+ * exit names the ring that was parked.
  */
 static void test_exit_ring(int unused)
 {
@@ -122,7 +122,7 @@ static void test_exit_ring(int unused)
 	TEST_ASSERT(!e.rings[ring].state && e.rings[ring].used == soft - 1,
 		    "Ring %u has state 0x%x, %u entries", ring, e.rings[ring].state,
 		    e.rings[ring].used);
-	/* It exits for its own ring first, which the VM's marks have parked. */
+	/* First, it exits for its own ring, which the VM's marks have parked. */
 	i = 1 - ring;
 	flags = env_run_once(&e, i);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_PARKED &&
@@ -149,8 +149,8 @@ static void test_exit_ring(int unused)
 }
 
 /*
- * However soon all is drained: a newly set OVERFLOW makes one vCPU exit, which
- * may be any, and signals the eventfd once.
+ * A newly set OVERFLOW makes one vCPU exit, whichever runs next, and signals the
+ * eventfd once, however soon all rings are drained.
  */
 static void test_overflow_noticed(int unused)
 {
@@ -168,36 +168,36 @@ static void test_overflow_noticed(int unused)
 		step("round %d: OVERFLOW", round);
 		fd = vm_dirty_pool_eventfd(e.vm);
 		env_mark_all(&e);
-		/* Those who park rings have told so before anything is lost. */
+		/* The rings that were parked have been reported before a mark is lost. */
 		env_wait_eventfd(fd);
 		for (i = 0; i < 3; i++)
 			env_run_once(&e, i);
 		while (dirty_pool_eventfd_read(fd))
 			usleep(10000);
 		overflow(&e);
-		TEST_ASSERT(env_wait_eventfd(fd) == 1, "Signalled more than once");
+		TEST_ASSERT(env_wait_eventfd(fd) == 1, "The eventfd was signalled more than once");
 		vcpu_mark(e.vcpus[0]);
 		usleep(10000);
 		TEST_ASSERT(!dirty_pool_eventfd_read(fd),
-			    "Signalled for a mark lost under OVERFLOW");
+			    "The eventfd was signalled for a mark that was lost while OVERFLOW was set");
 		close(fd);
 
-		step("round %d: drained before anyone looks", round);
+		step("round %d: drained before a vCPU runs", round);
 		env_drain(&e);
-		/* Not the one that lost the mark: it may never run again. */
+		/* Start with another vCPU: the one that lost the mark may never run again. */
 		for (i = 1; i <= 6; i++) {
 			flags = env_run_once(&e, i % 3);
 			TEST_ASSERT(!flags || flags == KVM_DIRTY_RING_POOL_OVERFLOW,
 				    "vCPU %d exits with flags 0x%x", i % 3, flags);
 			TEST_ASSERT(!flags == (i > 1), "vCPU %d: flags 0x%x in run %d",
 				    i % 3, flags, i);
-			/* The ring that it had last, which is its own here. */
+			/* The exit names the ring that the vCPU used last: its own. */
 			ring = e.vcpus[i % 3]->run->dirty_ring_pool.ring;
 			TEST_ASSERT(!flags || ring == i % 3,
 				    "The exit of vCPU %d names ring %u", i % 3, ring);
 		}
 
-		step("round %d: cleared before anyone looks", round);
+		step("round %d: cleared before a vCPU runs", round);
 		vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &st,
 				    NULL, 0);
 		env_mark_all(&e);
@@ -213,7 +213,7 @@ static void test_overflow_noticed(int unused)
 	env_free(&e);
 }
 
-/* A mark that no vCPU made, and is lost, makes a vCPU in the guest exit. */
+/* The loss of a mark that no vCPU made forces a vCPU out of the guest. */
 static void test_overflow_no_vcpu(int unused)
 {
 	struct env e = {};
@@ -222,7 +222,7 @@ static void test_overflow_no_vcpu(int unused)
 
 	env_init(&e, 2, KVM_DIRTY_RING_POOL_NOSTOP);
 	if (env_has_page_log(&e))
-		skip("a reserve holds a ring");
+		skip("a reserve holds all entries of a ring");
 	for (i = 0; i < 2; i++)
 		env_set_guest(&e, i, guest_idle);
 	env_mark_all(&e);
@@ -246,7 +246,7 @@ static void test_overflow_no_vcpu(int unused)
 	env_free(&e);
 }
 
-/* What is lost before there is a vCPU is reported by the first one. */
+/* The first vCPU reports marks that were lost before it was created. */
 static void test_overflow_early(int unused)
 {
 	struct testmod mod;
@@ -265,7 +265,7 @@ static void test_overflow_early(int unused)
 	flags = env_run_once(&e, 0);
 	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_OVERFLOW, "Flags 0x%x", flags);
 	flags = env_run_once(&e, 0);
-	TEST_ASSERT(!flags, "Flags 0x%x once more", flags);
+	TEST_ASSERT(!flags, "Flags 0x%x of the second exit", flags);
 	env_free(&e);
 	testmod_close(&mod);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * RACES
+ * Resets race with changes of page tables, see include/dirty_pool_race.h.
  */
 #include <sys/mman.h>
 #include <linux/sizes.h>
@@ -13,19 +13,16 @@
 #define MADV_COLLAPSE	25
 #endif
 
-/* So many vCPUs share all pages: page % OWNERS is whose it is. */
+/* vCPU i owns each page with page % OWNERS == i. */
 #define OWNERS		2
 #define OWN_WINDOW	16	/* pages written in turn */
 #define OWN_WRITES	16384
-#define OWN_WRITES_SLOT	256	/* where each may be an exit: the slot is gone */
+#define OWN_WRITES_SLOT	256	/* if each may exit, as the slot is missing */
 
 uint64_t guest_exec;
 static uint64_t guest_shift;	/* where the second slot was moved to */
 
-/*
- * A few neighbouring pages again and again: with all of them in the TLB, only
- * its flush makes the guest fault.
- */
+/* The TLB holds all of these few pages: only a flush makes the guest fault again. */
 void guest_write_own(uint64_t id)
 {
 	struct guest_vcpu *v = &guest_vcpus[id];
@@ -84,7 +81,7 @@ static void race_harvest(struct env *e, int ring, uint32_t max,
 	env_harvest_locked(e, ring, max, race_gfn, pages);
 }
 
-/* Which of the pages that were just reset are trapped, and what they hold. */
+/* List the pages that were just reset and are trapped, and what they hold. */
 static uint32_t race_watch(struct env *e, struct pages *pages,
 			   struct watched *watched)
 {
@@ -103,11 +100,11 @@ static uint32_t race_watch(struct env *e, struct pages *pages,
 
 		watched[n].page = page;
 		watched[n].unlogged = READ_ONCE(race.unlogged);
-		smp_rmb(); /* First of all, as the last of race_check() */
+		smp_rmb(); /* race_check() reads this last */
 		done = atomic_read(&race.done[page]);
-		smp_rmb(); /* Done is read first: equal means none is on its way */
+		smp_rmb(); /* Read first, done equals harvested if none is under way */
 		watched[n].harvested = atomic_read(&race.harvested[page]);
-		smp_rmb(); /* What is written from then on must be reported */
+		smp_rmb(); /* Every write from here on must be reported */
 		watched[n].stamp = env_page_stamp(e, page);
 		if (done == watched[n].harvested && !(watched[n].unlogged & 1))
 			n++;
@@ -115,7 +112,7 @@ static uint32_t race_watch(struct env *e, struct pages *pages,
 	return n;
 }
 
-/* Was what has been written meanwhile reported? */
+/* Was every write since race_watch() reported? */
 static void race_check(struct env *e, const struct watched *watched, uint32_t n,
 		       struct pages *pages)
 {
@@ -129,14 +126,14 @@ static void race_check(struct env *e, const struct watched *watched, uint32_t n,
 		if (stamp == w->stamp || !stamp)
 			continue;
 		atomic_inc(&race.watched);
-		smp_rmb(); /* It was in a ring before it was seen */
+		smp_rmb(); /* The entry was in a ring before the write was seen */
 		if (atomic_read(&race.harvested[w->page]) != w->harvested)
 			continue;
 		for (ring = 0; ring < e->nr_vcpus; ring++)
 			race_harvest(e, ring, UINT_MAX, pages);
 		if (atomic_read(&race.harvested[w->page]) != w->harvested)
 			continue;
-		smp_rmb(); /* Last of all, as the first of race_watch() */
+		smp_rmb(); /* race_watch() reads this first */
 		if (w->page < slot_pages[0] &&
 		    READ_ONCE(race.unlogged) != w->unlogged)
 			continue;
@@ -160,7 +157,7 @@ static void *race_worker(void *data)
 	TEST_ASSERT(watched, "Insufficient Memory");
 
 	while (!READ_ONCE(race.quit) || pages.entries) {
-		/* Left by the check: of any ring */
+		/* race_check() may have left entries of any ring. */
 		ring = pages.entries ? -1 : guest_random_u32(&rng) % e->nr_vcpus;
 		if (ring >= 0)
 			race_harvest(e, ring, 1 + guest_random_u32(&rng) % 50,
@@ -176,7 +173,7 @@ static void *race_worker(void *data)
 		n = race_watch(e, &pages, watched);
 		env_note_pages(e, &pages, reset);
 		atomic_inc(&race.resets);
-		/* Time to write, on another CPU or on this one. */
+		/* Give the guest time to write, on another CPU or on this one. */
 		if (guest_random_u32(&rng) % 2)
 			usleep(20);
 		else
@@ -193,7 +190,7 @@ void race_go_on(uint32_t resets)
 	uint32_t end = atomic_read(&race.resets) + resets;
 	time_t deadline = now() + WAIT_SECONDS;
 
-	/* Not by wait_for(): the CPU is for the others. */
+	/* wait_for() would take the CPU from the others. */
 	while ((int)(atomic_read(&race.resets) - end) < 0) {
 		TEST_ASSERT(now() < deadline, "No reset in %d s", WAIT_SECONDS);
 		usleep(200);
@@ -234,7 +231,7 @@ static void race_slots_event(struct env *e, int round, int n)
 	race_go_on(1);
 }
 
-/* Fails where somebody holds one of the pages, or the kernel is too old. */
+/* Fails if the kernel is too old, or somebody holds one of the pages. */
 void race_collapse(struct env *e, int huge)
 {
 	void *mem = (void *)e->mem[0] + huge * SZ_2M;
@@ -250,7 +247,7 @@ static void race_thp_event(struct env *e, int round, int n)
 
 	race_collapse(e, huge);
 	race_go_on(1);
-	/* Of a part: that splits it. */
+	/* This splits the huge page. */
 	madvise(mem + page * PAGE_SIZE, PAGE_SIZE, MADV_COLD);
 	race_go_on(1);
 	race_collapse(e, huge);
@@ -293,7 +290,7 @@ void run_race(const struct race *kind)
 	struct env e = {};
 
 	race_init(&e, kind);
-	/* What a missing flush does is seldom seen, but soon tried again. */
+	/* A missing flush shows rarely, but a try does not take long. */
 	times = is_emulated() && kind->event ? 15 : scale(100, 15);
 	for (round = 0; round < RACE_ROUNDS; round++) {
 		env_start_vcpus(&e);
@@ -330,7 +327,7 @@ void run_race(const struct race *kind)
 	env_free(&e);
 }
 
-/* Nothing but resets. */
+/* Resets race with nothing but each other. */
 static void test_race_reset(int unused)
 {
 	static const struct race reset;
@@ -338,7 +335,7 @@ static void test_race_reset(int unused)
 	run_race(&reset);
 }
 
-/* A slot is deleted and made again, or moved. */
+/* A slot is deleted and created again, or moved. */
 static void test_race_slots(int unused)
 {
 	static const struct race slots = {
@@ -350,7 +347,7 @@ static void test_race_slots(int unused)
 	run_race(&slots);
 }
 
-/* Huge pages are split and collapsed, pages dropped. */
+/* Huge pages are split and collapsed, and pages are dropped. */
 static void test_race_thp(int unused)
 {
 	static const struct race thp = {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * All that guests write is reported, whatever changes at the same time.
+ * Every page that guests write is reported, also while vCPUs, policies or whole
+ * VMs come and go.
  */
 #include <signal.h>
 #include <sys/mman.h>
@@ -37,7 +38,7 @@ static void test_reported_nostop(int nr_vcpus)
 	env_fini(&e);
 }
 
-/* If this fails, the check above proves nothing. */
+/* The other tests prove nothing unless the check notices a loss. */
 static void test_loss_is_detected(int unused)
 {
 	struct env e = {};
@@ -47,7 +48,7 @@ static void test_loss_is_detected(int unused)
 	e.drop = 7;
 	env_run_round(&e, 1000);
 	lost = env_count_lost(&e);
-	TEST_ASSERT(lost, "The harvester dropped each 7th entry, and no page was lost");
+	TEST_ASSERT(lost, "The harvester dropped each 7th entry, but no page was lost");
 	env_free(&e);
 }
 
@@ -86,7 +87,7 @@ static void test_add_vcpus(int unused)
 	step("all of them run");
 	env_run_round(&e, scale(500, 100));
 	for (n = 0; n < MAX_VCPUS; n++)
-		TEST_ASSERT(e.rings[n].vcpu_id == n, "Ring %u is of vCPU %u", n,
+		TEST_ASSERT(e.rings[n].vcpu_id == n, "Ring %u belongs to vCPU %u", n,
 			    e.rings[n].vcpu_id);
 	env_fini(&e);
 }
@@ -103,8 +104,8 @@ static void *policy_worker(void *data)
 
 		vm_set_dirty_policy(e->vm, want);
 		vm_get_dirty_policy(e->vm, name);
-		TEST_ASSERT(!strcmp(name, want), "Policy is %s, set %s", name,
-			    want);
+		TEST_ASSERT(!strcmp(name, want), "The policy is %s after it was set to %s",
+			    name, want);
 		usleep(2000);
 	}
 	return NULL;

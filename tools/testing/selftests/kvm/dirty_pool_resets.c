@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Resets: interrupted, parallel, of the same ring.
+ * Resets that signals interrupt, and that run in parallel.
  */
 #include <signal.h>
 
@@ -18,7 +18,7 @@ static void *signaller(void *data)
 			pthread_kill(victim, SIGUSR1);
 		else
 			usleep(1000);
-		/* Leave it some time, for it to get somewhere. */
+		/* Let the victim make progress. */
 		if (++i % 4 == 0)
 			sched_yield();
 	}
@@ -26,8 +26,8 @@ static void *signaller(void *data)
 }
 
 /*
- * A client that resets once what it has harvested, and goes on: no signal that
- * it handles makes a reset stop early.
+ * A client resets only once what it has harvested: no signal that it handles may
+ * make a reset stop early.
  */
 static void test_reset_signal(int unused)
 {
@@ -37,7 +37,7 @@ static void test_reset_signal(int unused)
 	struct env e = {};
 	int ret;
 
-	/* No SA_RESTART: an interrupted call would say so. */
+	/* Without SA_RESTART, an interrupted call fails. */
 	sigaction(SIGUSR1, &sa, NULL);
 	env_init_entries(&e, 2, 0, 4 * ring_entries);
 	env_set_writes(&e, 300);
@@ -48,7 +48,7 @@ static void test_reset_signal(int unused)
 		for (i = 0; i < 10; i++)
 			__vm_mark_dirty(e.vm, FIRST_SLOT, env_random(&e, 500), 100,
 					NULL);
-		/* Up to the first exit: nobody drains for them to go on. */
+		/* Until their first exit, as nobody drains the rings. */
 		WRITE_ONCE(e.quit, true);
 		env_start_vcpus(&e);
 		env_join_vcpus(&e);
@@ -85,8 +85,8 @@ static void test_reset_signal(int unused)
 }
 
 /*
- * Another thread's call may take this one's entries.  All the same, when this
- * call returns the next write to their pages must be reported.
+ * Another thread's call may reset this thread's entries.  Still, the next write
+ * to their pages must be reported when this thread's call has returned.
  */
 static void *reset_worker(void *data)
 {
@@ -145,7 +145,7 @@ static void *reset_ring_worker(void *data)
 	return (void *)n;
 }
 
-/* Two threads at once, the same ring: each entry is reset once. */
+/* Two threads reset the same ring at once: each entry is reset once. */
 static void test_reset_same_ring(int unused)
 {
 	struct thread_arg arg = { .i = 0 };

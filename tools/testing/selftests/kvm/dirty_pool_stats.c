@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the kernel counts, by KVM_GET_DIRTY_RING_POOL_STATE and as statistics.
+ * KVM_GET_DIRTY_RING_POOL_STATE, and the same counters as statistics of the VM.
  */
 #include "dirty_pool_test.h"
 
-/* The statistic as debugfs has it; false where there is none. */
+/* The statistic in debugfs; false if there is none. */
 static bool debugfs_stat(struct env *e, const char *name, uint64_t *value)
 {
 	char path[128], text[64];
@@ -39,7 +39,7 @@ static void test_stats(int unused)
 	uint32_t i, used;
 
 	env_init(&e, 4, 0);
-	/* Not all is harvested, to have something in the rings. */
+	/* Leave entries in the rings. */
 	env_set_writes(&e, 1000);
 	env_start_vcpus(&e);
 	for (i = 0; i < 20; i++)
@@ -78,7 +78,7 @@ static void test_stats(int unused)
 	TEST_ASSERT(claims == e.st.claims && claims,
 		    "The rings have %lu claims, the pool %llu", claims, e.st.claims);
 	TEST_ASSERT(pushed == e.st.pushed && pushed,
-		    "%lu entries were pushed to rings, %llu to the pool", pushed,
+		    "The rings got %lu entries, the pool %llu", pushed,
 		    e.st.pushed);
 	TEST_ASSERT(pushed == e.reset + used,
 		    "%lu entries pushed, %lu reset, but %u left", pushed, e.reset,
@@ -88,7 +88,7 @@ static void test_stats(int unused)
 		    "%llu parks, %llu drains, but %u rings parked", e.st.parks,
 		    e.st.drains, env_rings_in_state(&e, KVM_DIRTY_RING_PARKED));
 
-	step("vCPU ids that are no indices");
+	step("vCPU ids that differ from indices");
 	vm = vm_create_barebones();
 	TEST_ASSERT(!__vm_enable_dirty_pool(vm, ring_entries *
 					    sizeof(struct kvm_dirty_gfn), 0),
@@ -97,7 +97,7 @@ static void test_stats(int unused)
 	__vm_vcpu_add(vm, 2);
 	vm_dirty_pool_state(vm, 0, &st, one, 2);
 	TEST_ASSERT(st.nr_rings == 2 && one[0].vcpu_id == 5 && one[1].vcpu_id == 2,
-		    "Rings of vCPUs %u and %u, which are 5 and 2", one[0].vcpu_id,
+		    "Rings of vCPUs %u and %u, which have the ids 5 and 2", one[0].vcpu_id,
 		    one[1].vcpu_id);
 	kvm_vm_free(vm);
 
@@ -105,14 +105,14 @@ static void test_stats(int unused)
 	memset(one, 0xee, sizeof(one));
 	vm_dirty_pool_state(e.vm, 0, &e.st, one, 1);
 	TEST_ASSERT(e.st.nr_rings == 4 && !memcmp(&one[0], &e.rings[0], sizeof(one[0])) &&
-		    one[1].vcpu_id == 0xeeeeeeee, "%u rings in room for one",
+		    one[1].vcpu_id == 0xeeeeeeee, "%u rings, with room for one",
 		    e.st.nr_rings);
 	vm_dirty_pool_state(e.vm, 0, &e.st, NULL, 0);
-	TEST_ASSERT(e.st.nr_rings == 4, "%u rings in no room", e.st.nr_rings);
+	TEST_ASSERT(e.st.nr_rings == 4, "%u rings, with no room for any", e.st.nr_rings);
 	env_fini(&e);
 }
 
-/* Statistics against what was done, each with a number of its own. */
+/* Each counter differs from the others, and counts what the test does. */
 static void test_stats_counted(int unused)
 {
 	uint32_t i, soft, rsvd, marks = 0;
@@ -164,7 +164,7 @@ static void test_stats_counted(int unused)
 		    e.st.drains == 1 && e.st.exhaustions == 2 + marks &&
 		    e.st.overflows == marks - 3 * rsvd &&
 		    e.st.pushed == 3 * ring_entries && e.st.moves == 6,
-		    "The pool's state says otherwise");
+		    "The counters of the pool's state differ from the statistics");
 	env_drain(&e);
 	env_free(&e);
 }

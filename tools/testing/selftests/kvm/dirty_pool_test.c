@@ -2,35 +2,19 @@
 /*
  * KVM dirty ring pool test
  *
- * Each test runs in a process of its own, with a time limit: a test that
- * hangs, or takes its process down, fails and the next one runs.
+ * Each test runs in a process of its own and has a time limit: a test that
+ * hangs or crashes fails, and the next one runs.
  */
 #include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <linux/atomic.h>
-#include <linux/sizes.h>
-#include <asm/barrier.h>
-#include <asm/kvm_para.h>
 
-#include "dirty_pool_race.h"
-#include "svm_util.h"
-#include "ucall_common.h"
+#include "dirty_pool_test.h"
 
 #define TEST_SECONDS	90
-#define MAX_REPEATS	5	/* of a test, by faults of the emulator */
+#define MAX_REPEATS	5	/* of a test whose guest the emulator breaks */
 
 static struct {
 	const char *path;
@@ -41,7 +25,7 @@ static struct {
 	{ PARAM_NX_RATIO }, { PARAM_NX_PERIOD },
 };
 
-/* What a test is at: its process tells the one that reports the result. */
+/* What the test is doing; shared with the process that reports its result. */
 static char *phase;
 #define PHASE_MAX	160
 
@@ -95,73 +79,11 @@ bool read_param(const char *path, char value[64])
 	return n > 0;
 }
 
-/*
- * Tests: nothing is lost
- */
-
-/*
- * Tests: parking, the gate
- */
-
-/*
- * Tests: marks that no vCPU makes
- */
-
-/*
- * Tests: things that change under load
- */
-
-/*
- * Tests: hostile userspace
- */
-
-/*
- * Tests: errors
- */
-
-/*
- * Tests: what the kernel tells
- */
-
-/*
- * Tests: marks in awkward places
- */
-
-/*
- * Tests: a vCPU is unplugged
- *
- * A VMM that unplugs a vCPU unmaps its ring, and harvests it no more.
- */
-
-/*
- * Tests: marks that no vCPU makes, continued
- */
-
-/*
- * Tests: resets
- */
-
 void nop_signal(int sig)
 {
 }
 
-/*
- * Tests: the page modification log of Intel's CPUs
- *
- * A page that is mapped, and whose Dirty bit a reset has cleared, is logged by
- * the CPU.  Its entry is KVM's to see, and to push, when the vCPU leaves the
- * guest: 512 of them at a time, if nothing else makes it leave.
- */
-
-/*
- * Tests: module parameters, policy modules, VMs without pool
- */
-
-/*
- * Running them
- */
-
-/* In the order in which they run */
+/* Tests run in this order. */
 static const struct test * const lists[] = {
 	report_tests,
 	exit_tests,
@@ -230,7 +152,7 @@ static void run_test(const struct test *test, int repeats)
 			killed = true;
 			kill(pid, SIGKILL);
 		}
-		/* In the kernel for good: go on without it. */
+		/* It is stuck in the kernel: go on without it. */
 		if (now() - start > TEST_SECONDS + 20) {
 			ksft_test_result_fail("%s # can't be killed, in: %s\n",
 					      test->name, phase);
@@ -262,7 +184,7 @@ static void run_test(const struct test *test, int repeats)
 				      phase[0] ? phase : "its start");
 }
 
-/* The fewest entries a ring may have: a page of them, or twice the reserve. */
+/* The fewest entries that a ring may have: a page of them, or twice the reserve. */
 static uint32_t smallest_ring(void)
 {
 	uint64_t bytes, max = dirty_pool_max_size();
@@ -275,7 +197,7 @@ static uint32_t smallest_ring(void)
 		if (!ret)
 			return bytes / sizeof(struct kvm_dirty_gfn);
 	}
-	ksft_exit_fail_msg("No ring size is accepted, errno %d\n", errno);
+	ksft_exit_fail_msg("The kernel accepts no ring size, errno %d\n", errno);
 }
 
 static bool is_asked_for(const struct test *test, const char *match)
@@ -291,10 +213,10 @@ static void __noreturn help(const char *name)
 	       " -p: the policy to test (default: the kernel's)\n"
 	       " -t: run only tests whose name contains this\n"
 	       " -x: leave out tests whose name contains this\n"
-	       " -s: seed of all that is random\n"
-	       " -m: a module with the policy 'random' (default: %s)\n"
+	       " -s: the seed of all random numbers\n"
+	       " -m: the module with the policy 'random' (default: %s)\n"
 	       " -i: dirty_pool_testmod, which marks from interrupts (default: %s)\n"
-	       " -q: quick, small sizes\n"
+	       " -q: quick: small sizes\n"
 	       " -l: list the tests\n"
 	       " -d N: lose each Nth entry in the harvester, to see tests fail\n",
 	       name, policy_module, testmod_path);
@@ -307,7 +229,7 @@ int main(int argc, char *argv[])
 	int i, j, c, n;
 
 	list_tests();
-	/* Fixed, so that a failure can be had again. */
+	/* Fixed, to make failures reproducible. */
 	env_opt.seed = 20191203;
 	if (getenv("DIRTY_POOL_MODULE"))
 		policy_module = getenv("DIRTY_POOL_MODULE");

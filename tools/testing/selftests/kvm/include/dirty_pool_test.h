@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the files of dirty_pool_test share: their lists of tests, and what tests
- * need besides a VM (see dirty_pool_env.h).
+ * need apart from a VM, which dirty_pool_env.h has.
  */
 #ifndef SELFTEST_KVM_DIRTY_POOL_TEST_H
 #define SELFTEST_KVM_DIRTY_POOL_TEST_H
@@ -38,11 +38,11 @@ extern const struct test string_tests[] __weak;
 extern const struct test huge_race_tests[] __weak;
 extern const struct test pml_tests[] __weak;
 
-/* What the test is at: the result of one that fails tells it. */
+/* Tell what the test is doing, for the result of a test that fails. */
 void __printf(1, 2) step(const char *fmt, ...);
 void __noreturn __printf(1, 2) skip(const char *fmt, ...);
 
-/* @full on hardware, @quick where asked for. */
+/* @full, or @quick if the command line asks for small sizes. */
 static inline uint32_t scale(uint32_t full, uint32_t quick)
 {
 	return env_opt.quick ? quick : full;
@@ -54,7 +54,7 @@ static inline void need_vcpu_mark(void)
 		skip("no ioctl makes KVM mark pages for a vCPU");
 }
 
-/* The kernel's parameters.  What a test changes is restored after it. */
+/* KVM's module parameters.  Those that a test changes are restored after it. */
 #define PARAM(name)	"/sys/module/kvm/parameters/" name
 #define PARAM_POOL	PARAM("dirty_ring_pool")
 #define PARAM_POLICY	PARAM("dirty_ring_policy")
@@ -85,7 +85,10 @@ do {									\
 /* The VM's statistic has that value, also in debugfs. */
 void expect_stat(struct env *e, const char *name, uint64_t want);
 
-/* A module with the policy "random", and was it loaded before the first test? */
+/*
+ * The module with the policy "random", and whether it was loaded before the first
+ * test: a test whose guest the emulator breaks leaves it loaded.
+ */
 extern const char *policy_module;
 extern bool policy_module_was_loaded;
 
@@ -99,7 +102,7 @@ struct testmod {
 };
 
 void testmod_open(struct testmod *mod);
-/* Mark @times times, on all CPUs, pages of the @nr_pages from @gpa on. */
+/* Make @times marks, on all CPUs, of the @nr_pages pages from @gpa on. */
 void testmod_mark(struct testmod *mod, struct kvm_vm *vm, uint64_t gpa,
 		  uint32_t nr_pages, uint32_t times);
 void testmod_close(struct testmod *mod);

@@ -69,8 +69,8 @@ static inline bool vcpu_dirty_ring_exit(struct kvm_vcpu *vcpu)
 /*
  * Harvest the ring that is mapped through @vcpu, at most @max entries: call
  * @fn (may be NULL) for each and hand it back for reset.  Returns how many.
- * A ring has one harvester at a time, see to that; the kernel may push and
- * reset meanwhile, in any state of the ring.
+ * Callers make sure that a ring has one harvester at a time.  The kernel may
+ * push and reset at the same time, whatever the state of the ring.
  */
 uint32_t vcpu_harvest_dirty_ring(struct kvm_vcpu *vcpu, uint32_t max,
 				 dirty_gfn_fn fn, void *arg);

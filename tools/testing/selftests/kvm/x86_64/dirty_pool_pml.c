@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * PML
+ * The page modification log of Intel's CPUs.
+ *
+ * The CPU logs the first write to a page that is mapped and whose Dirty bit a
+ * reset has cleared.  KVM sees the log, and pushes it, when the vCPU leaves the
+ * guest: up to 512 entries, if nothing else makes it leave.
  */
 #include <signal.h>
 
@@ -25,14 +29,14 @@ static void write_all(struct env *e)
 	env_check(e);
 }
 
-/* Out of the guest at once, by a signal, as VMMs do it. */
+/* Force vCPUs out of the guest at once by a signal, as VMMs do. */
 static void kick_vcpus(struct env *e)
 {
 	int i;
 
 	WRITE_ONCE(e->quit, true);
 	env_wake_vcpus(e);
-	/* One that comes before KVM_RUN is lost. */
+	/* A signal that comes before KVM_RUN is lost. */
 	while (atomic_read(&e->running)) {
 		for (i = 0; i < e->nr_vcpus; i++)
 			pthread_kill(e->threads[i], SIGUSR2);
@@ -42,7 +46,7 @@ static void kick_vcpus(struct env *e)
 	WRITE_ONCE(e->quit, false);
 }
 
-/* What a stay of vCPU @i pushed, until it left for userspace. */
+/* How many entries vCPU @i pushed until it left for userspace. */
 static uint32_t run_and_count(struct env *e, int i, uint32_t *flags,
 			      uint64_t *claims)
 {
@@ -57,22 +61,22 @@ static uint32_t run_and_count(struct env *e, int i, uint32_t *flags,
 	return e->st.pushed - pushed;
 }
 
-/* The host's tick takes a vCPU out of the guest early: more than once, then. */
+/* The host's tick may make a vCPU leave early: the test tries several times. */
 #define PML_TRIES_MIN	3
 #define PML_TRIES	50
 
-/* With all rings drained: past the gate, if the vCPU is kept there. */
+/* With all rings drained, a vCPU that was kept at the gate passes it. */
 static void pass_gate(struct env *e, int i)
 {
 	uint32_t flags;
 
 	env_set_writes(e, 0);
 	flags = env_run_once(e, i);
-	TEST_ASSERT(!flags, "vCPU %d is stopped, flags 0x%x, and all is drained",
+	TEST_ASSERT(!flags, "vCPU %d is stopped with all rings drained, flags 0x%x",
 		    i, flags);
 }
 
-/* With all rings parked, a full log has to fit a ring's reserve. */
+/* With all rings parked, a full log has to fit into a ring's reserve. */
 static void test_pml_full(int unused)
 {
 	uint32_t i, n, soft, flags, total, full = 0, tries = 0;
@@ -94,7 +98,7 @@ static void test_pml_full(int unused)
 		for (i = 0; i < 2; i++) {
 			flags = env_run_once(&e, i);
 			TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_PARKED,
-				    "vCPU %u entered the guest, or may not, flags 0x%x",
+				    "vCPU %u did not exit for its parked ring, flags 0x%x",
 				    i, flags);
 		}
 
@@ -108,7 +112,7 @@ static void test_pml_full(int unused)
 				    flags, n);
 			TEST_ASSERT(n && n <= PML_ENTRIES,
 				    "%u pages were pushed in one stay", n);
-			/* The reserve of its own ring is enough. */
+			/* The reserve of the vCPU's own ring is enough. */
 			TEST_ASSERT(claims <= n / 64 + 2,
 				    "%lu claims for %u pages", claims, n);
 			env_expect_gated(&e, i, "after it used the reserve");
@@ -128,8 +132,8 @@ static void test_pml_full(int unused)
 }
 
 /*
- * Less room below the soft limits of several rings than the log has entries,
- * or just as much: more than one ring has, so that two are parked.
+ * Several rings together have less room below their soft limits than the log has
+ * entries, or just as much.  If it is more than one ring has, two are parked.
  */
 static void pml_straddle(struct env *e, uint32_t room)
 {
@@ -189,7 +193,7 @@ static void test_pml_straddle(int unused)
 	env_fini(&e);
 }
 
-/* A log may have pages of slots that are not logged: those take no room. */
+/* A log may have pages of slots that are not logged, which take no room. */
 static void test_pml_not_logged(int unused)
 {
 	struct env e = {};
@@ -227,7 +231,7 @@ static uint64_t writes_done(struct env *e)
 	return sum;
 }
 
-/* After these, pages are in the log, unless the host's tick came just then. */
+/* After these, the log has pages, unless the host's tick came just then. */
 static uint64_t some_more_writes(struct env *e)
 {
 	return writes_done(e) + 1 + env_random(e, 400);
@@ -238,7 +242,7 @@ static uint64_t parked_exits(struct env *e)
 	return READ_ONCE(e->parked[0]) + READ_ONCE(e->parked[1]);
 }
 
-/* A VMM that harvests kicks the vCPUs, for the log to arrive in the rings. */
+/* A VMM that harvests kicks the vCPUs to have KVM push the logs. */
 static void test_pml_kick(int unused)
 {
 	uint32_t i, round, rounds = scale(40, 12);
@@ -246,7 +250,7 @@ static void test_pml_kick(int unused)
 	struct env e = {};
 
 	need_pml();
-	/* Rings that vCPUs do not fill: nothing but kicks makes them leave. */
+	/* vCPUs do not fill rings of this size: only kicks make them leave. */
 	env_init_entries(&e, 2, 0, 4 * ring_entries);
 	write_all(&e);
 	TEST_ASSERT(env_soft_limit(&e) > NR_PAGES, "Rings of %u entries",
@@ -262,8 +266,8 @@ static void test_pml_kick(int unused)
 		wait_for(writes_done(&e) >= writes, "writes");
 		if (round % 2) {
 			/*
-			 * Each parked ring kicks a vCPU, which stays away then.
-			 * Both may be kicks of the same one.
+			 * Each parked ring kicks a vCPU, which does not enter
+			 * again.  Both may kick the same one.
 			 */
 			parked = parked_exits(&e);
 			WRITE_ONCE(e.quit, true);
@@ -284,7 +288,7 @@ static bool used_reserve(struct env *e, uint64_t claims)
 	return e->st.reserve_claims > claims;
 }
 
-/* The last log of a vCPU may find all rings parked. */
+/* When a vCPU stops, its last log may find all rings parked. */
 static void test_pml_stop(int unused)
 {
 	uint32_t i, round, rounds = scale(60, 20);
@@ -297,7 +301,7 @@ static void test_pml_stop(int unused)
 	for (round = 0; round < rounds; round++) {
 		step("round %u", round);
 		if (round % 2) {
-			/* Room is left for a vCPU that was stopped at the gate. */
+			/* A vCPU that still waits at the gate would be left room. */
 			for (i = 0; i < 3; i++)
 				pass_gate(&e, i);
 			env_drain(&e);

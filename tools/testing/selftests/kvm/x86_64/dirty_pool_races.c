@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * X86RACES
+ * Resets race with changes of page tables, on x86: huge pages, as a statistic of
+ * x86 counts them, and shadow pages of nested guests.
  */
 #include <linux/sizes.h>
 
 #include "dirty_pool_race.h"
 #include "svm_util.h"
 
+/* The guest */
 static uint64_t guest_svm;
 static uint64_t guest_ncr3;
 static uint64_t guest_nested;	/* run a nested guest */
@@ -32,7 +34,7 @@ static void guest_run_nested(void)
 	GUEST_ASSERT_EQ(svm->vmcb->control.exit_code, SVM_EXIT_VMMCALL);
 }
 
-/* The same, from a nested guest when asked to. */
+/* Write own pages until guest_stop, from a nested guest if asked to. */
 static void guest_own_nested(uint64_t id)
 {
 	while (!READ_ONCE(guest_stop)) {
@@ -43,8 +45,7 @@ static void guest_own_nested(uint64_t id)
 	}
 }
 
-/* Huge pages that were mapped at once, at most. */
-static uint64_t race_huge;
+static uint64_t race_huge;	/* the most huge pages that were mapped at once */
 
 static bool race_huge_happened(struct env *e)
 {
@@ -66,14 +67,14 @@ static void race_logging(struct env *e, void (*unlogged)(struct env *e))
 
 	WRITE_ONCE(race.unlogged, race.unlogged + 1);
 	race_set_slot(e, 0, SLOT_GPA(0), size, 0);
-	/* Meanwhile, huge pages are mapped, and split again by the next. */
+	/* KVM maps huge pages now.  Logging splits them again. */
 	usleep(1000 + env_random(e, 4000));
 	race_huge = max(race_huge, vm_get_stat(e->vm, "pages_2m"));
 	if (unlogged)
 		unlogged(e);
 	race_set_slot(e, 0, SLOT_GPA(0), size, KVM_MEM_LOG_DIRTY_PAGES);
 
-	/* What was written until here is not reported, nor has it to be. */
+	/* Writes until here need not be reported. */
 	pthread_mutex_lock(&e->lock);
 	for (page = 0; page < slot_pages[0]; page++)
 		e->seen[page] = env_page_stamp(e, page);
@@ -124,7 +125,7 @@ static void race_nested_need(void)
 		skip("no nested guests with nested paging (AMD)");
 }
 
-/* Nested page tables that map all as it is, in huge pages. */
+/* Nested page tables that map each page to itself, as huge pages. */
 static void race_nested_init(struct env *e)
 {
 	vm_vaddr_t svm, tables;
@@ -140,7 +141,7 @@ static void race_nested_init(struct env *e)
 	for (i = 0; i < 4; i++)
 		entry[512 + i] = addr_gva2gpa(e->vm, tables + (2 + i) * PAGE_SIZE) | 0x67;
 	for (i = 0; i < 4 * 512; i++) {
-		/* The pages of one allocation need not be neighbours. */
+		/* The pages of one allocation may not be neighbours. */
 		entry = addr_gva2hva(e->vm, tables + (2 + i / 512) * PAGE_SIZE);
 		entry[i % 512] = i * (uint64_t)SZ_2M | 0xe7;
 	}
@@ -165,7 +166,7 @@ static void race_nested_end(struct env *e)
 {
 	uint64_t zapped;
 
-	/* Zaps all shadow pages: the statistic after the pool's */
+	/* This zaps all shadow pages.  Their statistic follows the pool's. */
 	race_set_slot(e, 1, SLOT_GPA(1), 0, 0);
 	race_set_slot(e, 1, SLOT_GPA(1), slot_pages[1] * PAGE_SIZE, 0);
 	zapped = vm_get_stat(e->vm, "mmu_shadow_zapped");
@@ -173,7 +174,7 @@ static void race_nested_end(struct env *e)
 	expect_stat(e, "mmu_shadow_zapped", zapped);
 }
 
-/* Logging is disabled and enabled, with huge mappings. */
+/* Logging is disabled and enabled, which maps huge pages and splits them. */
 static void test_race_logging(int unused)
 {
 	static const struct race logging = {
@@ -186,7 +187,7 @@ static void test_race_logging(int unused)
 	run_race(&logging);
 }
 
-/* The same, with code in huge pages that are not for code. */
+/* The same, while the guest runs code in huge pages that must not be executable. */
 static void test_race_nx(int unused)
 {
 	static const struct race nx = {
@@ -201,7 +202,7 @@ static void test_race_nx(int unused)
 	run_race(&nx);
 }
 
-/* Shadow pages appear: reset falls back to the write lock. */
+/* Shadow pages appear: resets fall back to mmu_lock held for write. */
 static void test_race_nested(int unused)
 {
 	static const struct race nested = {

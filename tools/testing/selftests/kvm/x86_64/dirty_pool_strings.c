@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Instructions that make many marks in one go.
+ * String instructions make many marks before the vCPU can leave.
  */
 #include "dirty_pool_test.h"
 
-/* As many iterations as one emulated instruction makes in one go. */
+/* KVM emulates so many iterations of one instruction at once. */
 #define STRING_BYTES	1024
 #define STRING_PAGE	7
 #define STRING_PORT	0x99
@@ -15,12 +15,12 @@ static void guest_ins(uint64_t id)
 	uint64_t to = page_gpa(STRING_PAGE) + 2 * STRING_BYTES - 1;
 	uint64_t n = STRING_BYTES;
 
-	/* Upwards, KVM writes all of it at once. */
+	/* Downwards: upwards, KVM writes all bytes at once. */
 	__asm__ __volatile__("std; rep insb; cld" : "+D"(to), "+c"(n) :
 			     "d"(STRING_PORT) : "memory");
 }
 
-/* Write as many by an emulated instruction. */
+/* Write as many bytes by an emulated instruction. */
 static void guest_stos(uint64_t id)
 {
 	uint64_t to = page_gpa(STRING_PAGE) + STRING_BYTES;
@@ -30,7 +30,7 @@ static void guest_stos(uint64_t id)
 			     "a"(0x5a) : "memory");
 }
 
-/* With all rings parked: to KVM_RUN and back with what the guest asks for. */
+/* With all rings parked: run the instruction, and give it what it reads. */
 static uint32_t run_string(struct env *e)
 {
 	struct kvm_vcpu *vcpu = e->vcpus[0];
@@ -61,8 +61,8 @@ static void check_string(struct env *e)
 }
 
 /*
- * What a device has given to an instruction has to be written: more marks than
- * the reserves hold.  That is noticed.
+ * KVM has to write what a device has given to an instruction, which makes more
+ * marks than the reserves hold: OVERFLOW is set.
  */
 static void test_overflow_string(int unused)
 {
@@ -87,7 +87,7 @@ static void test_overflow_string(int unused)
 	env_free(&e);
 }
 
-/* An instruction that can stop does so, and goes on when the rings are drained. */
+/* An instruction that can stop stops, and goes on when the rings are drained. */
 static void test_string_stops(int unused)
 {
 	uint32_t flags, exits = 0;

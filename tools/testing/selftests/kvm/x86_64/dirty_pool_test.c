@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The dirty ring pool on x86: system management mode, steal time, and a vCPU
- * that runs before its creation has returned.
+ * dirty_pool_test, the part for x86: system management mode, steal time, and a
+ * vCPU that runs before KVM_CREATE_VCPU has returned.
  */
 #include <sched.h>
 #include <signal.h>
@@ -22,7 +22,7 @@ static void smm_gfn(void *arg, uint32_t slot, uint64_t offset)
 	*sum += 1 + offset;
 }
 
-/* A memslot of the address space for system management mode. */
+/* Mark pages in the address space of system management mode. */
 static void test_mark_smm(int unused)
 {
 	struct kvm_userspace_memory_region region = {
@@ -48,7 +48,7 @@ static void test_mark_smm(int unused)
 	for (i = 0; i < 2; i++)
 		vcpu_harvest_dirty_ring(e.vcpus[i], UINT_MAX, smm_gfn, &sum);
 	TEST_ASSERT(sum == IRQ_PAGES * (IRQ_PAGES + 1) / 2,
-		    "Not each page was reported once");
+		    "Not every page was reported once");
 	TEST_ASSERT(vm_reset_dirty_rings(e.vm) == IRQ_PAGES, "Not all were reset");
 	env_drain(&e);
 	env_free(&e);
@@ -60,8 +60,8 @@ const struct test smm_tests[] = {
 };
 
 /*
- * A vCPU's fd can be guessed: another thread tries to run it, and to have it
- * mark pages, before KVM_CREATE_VCPU has returned.
+ * A thread guesses the fd of a new vCPU, has it mark pages, and tries to run it
+ * before KVM_CREATE_VCPU has returned.
  */
 static struct {
 	bool stop;
@@ -87,7 +87,7 @@ static void *early_worker(void *unused)
 			if (ioctl(fd, KVM_SET_MSRS, &msr) != 1)
 				continue;
 			early.found++;
-			/* Until the next signal, if it waits to be started. */
+			/* A signal ends this if the vCPU waits to be started. */
 			ioctl(fd, KVM_RUN, NULL);
 		}
 	}
@@ -114,7 +114,7 @@ static void test_run_early(int unused)
 	pthread_create(&thread, NULL, early_worker, NULL);
 	while (!READ_ONCE(early.tid))
 		sched_yield();
-	/* KVM_CREATE_VCPU waits for a KVM_RUN that has come first. */
+	/* KVM_CREATE_VCPU waits for a KVM_RUN that came first. */
 	sev._sigev_un._tid = early.tid;
 	TEST_ASSERT(!timer_create(CLOCK_MONOTONIC, &sev, &timer) &&
 		    !timer_settime(timer, 0, &period, NULL), "timer_create(): %s",
@@ -131,7 +131,7 @@ static void test_run_early(int unused)
 		}
 		env_get_state(&e);
 		TEST_ASSERT(!e.st.overflows,
-			    "%llu marks found no ring: a vCPU ran before its ring has joined",
+			    "%llu marks found no ring: a vCPU ran before its ring had joined",
 			    e.st.overflows);
 		env_free(&e);
 	}
@@ -140,7 +140,7 @@ static void test_run_early(int unused)
 	timer_delete(timer);
 	ksft_print_msg("%u VMs, %lu times a vCPU was found by its fd\n", i,
 		       early.found);
-	TEST_ASSERT(early.found, "No vCPU was found by its fd");
+	TEST_ASSERT(early.found, "No vCPU was ever found by its fd");
 }
 
 const struct test early_tests[] = {
@@ -157,13 +157,13 @@ static void pin_to_cpu(int cpu)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* Preempts whatever runs on the CPU, again and again. */
+/* Preempt the vCPUs on this CPU, again and again. */
 static void *preempter(void *data)
 {
 	struct sched_param param = { .sched_priority = 1 };
 	struct env *e = data;
 
-	/* Without privilege the vCPUs preempt each other, at the tick. */
+	/* If this is not permitted, the vCPUs still preempt each other at the tick. */
 	pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
 	pin_to_cpu(sched_getcpu());
 	while (!READ_ONCE(e->quit))
@@ -208,8 +208,8 @@ static bool has_parked(struct env *e, uint64_t parks)
 }
 
 /*
- * The steal time page of a vCPU that is preempted is marked in the scheduler,
- * with the run queue's lock held: parking there must not wake anyone.
+ * The scheduler marks the steal time page of a vCPU that is preempted, with the
+ * run queue's lock held: a mark that parks a ring there must not wake anyone.
  */
 static void steal_time(uint64_t flags)
 {
@@ -222,7 +222,7 @@ static void steal_time(uint64_t flags)
 	env_init(&e, 2, flags);
 	fd = vm_dirty_pool_eventfd(e.vm);
 
-	/* What is created from here on stays on this CPU. */
+	/* Threads that are created from here on stay on this CPU. */
 	sched_getaffinity(0, sizeof(before), &before);
 	pin_to_cpu(sched_getcpu());
 	for (i = 0; i < 2; i++) {
@@ -235,12 +235,12 @@ static void steal_time(uint64_t flags)
 	pthread_create(&thread, NULL, preempter, &e);
 	sched_setaffinity(0, sizeof(before), &before);
 
-	/* Until a vCPU was preempted in the guest, as it should be long before. */
+	/* A vCPU should have been preempted in the guest long before the last round. */
 	for (round = 0; round < rounds || !preemptions(&e); round++) {
 		uint32_t left = 1 + env_random(&e, 6);
 		uint32_t room = 0;
 
-		step("round %d: fill the rings but %u entries", round, left);
+		step("round %d: fill the rings up to %u entries", round, left);
 		env_get_state(&e);
 		for (i = 0; i < 2; i++)
 			room += e.rings[i].soft_limit - min(e.rings[i].soft_limit,
@@ -251,9 +251,9 @@ static void steal_time(uint64_t flags)
 		parks = e.st.parks;
 
 		/*
-		 * Or to use a reserve, while this thread's marks have the only
-		 * ring that is not parked: both vCPUs wait at the gate then,
-		 * and nothing is parked any more.
+		 * Steal time may also use a reserve, while this thread's marks
+		 * have claimed the only ring that is not parked: both vCPUs
+		 * wait at the gate then, and no ring is parked any more.
 		 */
 		step("round %d: wait for steal time to park a ring", round);
 		wait_for(has_parked(&e, parks) ||
@@ -262,8 +262,8 @@ static void steal_time(uint64_t flags)
 		if (has_parked(&e, parks))
 			env_wait_eventfd(fd);
 		/*
-		 * A vCPU on its way out pushes to a ring that has just been
-		 * harvested: until no vCPU is kept at the gate for that.
+		 * A vCPU on its way out may push to a ring that has just been
+		 * harvested: repeat it until no ring keeps vCPUs at the gate.
 		 */
 		do {
 			env_harvest_all(&e);
