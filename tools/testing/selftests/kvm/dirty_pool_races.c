@@ -291,7 +291,7 @@ void run_race(const struct race *kind)
 
 	race_init(&e, kind);
 	/* A missing flush shows rarely, but a try does not take long. */
-	times = is_emulated() && kind->event ? 15 : scale(100, 15);
+	times = cpu_is_emulated() && kind->event ? 15 : scale(100, 15);
 	for (round = 0; round < RACE_ROUNDS; round++) {
 		env_start_vcpus(&e);
 		WRITE_ONCE(race.quit, false);

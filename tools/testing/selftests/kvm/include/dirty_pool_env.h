@@ -261,12 +261,6 @@ do {									\
 void guest_arch_init(void);
 uint64_t vcpu_pc(struct kvm_vcpu *vcpu);
 
-/* The exit code of a test in which the emulator broke the guest */
-#define EMULATOR_FAULT	99
-
-bool is_emulated(void);
-bool is_emulator_fault(struct kvm_vcpu *vcpu);
-
 /*
  * Marks of a vCPU that no gate holds up: an ioctl of the vCPU that makes KVM
  * write guest memory.  vcpu_mark() returns how many marks it made.

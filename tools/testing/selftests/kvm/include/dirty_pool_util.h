@@ -75,4 +75,14 @@ static inline bool vcpu_dirty_ring_exit(struct kvm_vcpu *vcpu)
 uint32_t vcpu_harvest_dirty_ring(struct kvm_vcpu *vcpu, uint32_t max,
 				 dirty_gfn_fn fn, void *arg);
 
+/*
+ * An emulated CPU may break a guest.  The exit code of a program that knows one
+ * which has: it is run again.
+ */
+#define EMULATOR_FAULT	77
+
+bool cpu_is_emulated(void);
+/* Did the emulator break the guest, and not KVM?  With the vCPU out of KVM_RUN. */
+bool is_emulator_fault(struct kvm_vcpu *vcpu);
+
 #endif /* SELFTEST_KVM_DIRTY_POOL_UTIL_H */

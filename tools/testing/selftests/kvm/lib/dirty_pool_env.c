@@ -444,6 +444,7 @@ uint32_t env_run_once(struct env *e, int i)
 	struct kvm_run *run = vcpu->run;
 	struct ucall uc;
 	uint32_t flags;
+	uint64_t cmd;
 	int ret;
 
 	e->where[i] = "is in the guest";
@@ -481,17 +482,15 @@ uint32_t env_run_once(struct env *e, int i)
 	if (e->mmio && run->exit_reason == KVM_EXIT_MMIO)
 		return KVM_DIRTY_RING_POOL_PARKED;
 
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_SYNC:
+	cmd = get_ucall(vcpu, &uc);
+	if (cmd == UCALL_SYNC)
 		return 0;
-	case UCALL_ABORT:
+	if (is_emulator_fault(vcpu))
+		_exit(EMULATOR_FAULT);
+	if (cmd == UCALL_ABORT)
 		REPORT_GUEST_ASSERT(uc);
-	default:
-		if (is_emulator_fault(vcpu))
-			_exit(EMULATOR_FAULT);
-		TEST_FAIL("vCPU %d: unexpected exit %s", i,
-			  exit_reason_str(run->exit_reason));
-	}
+	TEST_FAIL("vCPU %d: unexpected exit %s", i,
+		  exit_reason_str(run->exit_reason));
 }
 
 uint32_t env_run_to_full(struct env *e, int i)

@@ -12,6 +12,16 @@ const char * const dirty_pool_policies[NR_DIRTY_POOL_POLICIES] = {
 	"round-robin", "lru", "last-used", "mru",
 };
 
+bool __weak cpu_is_emulated(void)
+{
+	return false;
+}
+
+bool __weak is_emulator_fault(struct kvm_vcpu *vcpu)
+{
+	return false;
+}
+
 int __vm_enable_dirty_pool(struct kvm_vm *vm, uint64_t bytes, uint64_t flags)
 {
 	struct kvm_enable_cap cap = {

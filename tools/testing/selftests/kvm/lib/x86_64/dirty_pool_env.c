@@ -23,26 +23,6 @@ uint64_t vcpu_pc(struct kvm_vcpu *vcpu)
 	return regs.rip;
 }
 
-bool is_emulated(void)
-{
-	uint32_t eax, ebx, ecx, edx;
-
-	__cpuid(0x40000000, 0, &eax, &ebx, &ecx, &edx);
-	/* "TCGTCGTCGTCG" */
-	return ebx == 0x54474354 && ecx == 0x43544743 && edx == 0x47435447;
-}
-
-/*
- * Once in a long while, QEMU 7.2's emulation of SVM lets a guest go on with the
- * registers of the kernel that runs it: RIP is then behind that kernel's VMRUN.
- * The guest faults for ever, or shuts down.  Nothing in KVM can do that.
- */
-bool is_emulator_fault(struct kvm_vcpu *vcpu)
-{
-	return is_emulated() && (vcpu->run->exit_reason == KVM_EXIT_SHUTDOWN ||
-				 vcpu_pc(vcpu) >> 63);
-}
-
 bool can_vcpu_mark(void)
 {
 	return kvm_cpu_has(X86_FEATURE_KVM_CLOCKSOURCE2);
