@@ -41,15 +41,23 @@ static uint64_t guest_gva[MAX_SLOTS], guest_bytes[MAX_SLOTS];
 static uint32_t guest_nr_slots, guest_ins;
 static uint64_t guest_ops[MAX_VCPUS];
 
+static uint64_t xorshift(uint64_t *state)
+{
+	uint64_t r = *state;
+
+	r ^= r << 13;
+	r ^= r >> 7;
+	r ^= r << 17;
+	return *state = r;
+}
+
 static void guest_code(uint64_t index, uint64_t r)
 {
 	uint8_t *p;
 	uint32_t s;
 
 	for (;; WRITE_ONCE(guest_ops[index], guest_ops[index] + 1)) {
-		r ^= r << 13;
-		r ^= r >> 7;
-		r ^= r << 17;
+		xorshift(&r);
 		/* All slots alike: so the small ones are hot, the large ones cold */
 		s = (r >> 8) % guest_nr_slots;
 		p = (uint8_t *)guest_gva[s] + (r >> 16) % (guest_bytes[s] - INS_BYTES);
@@ -144,13 +152,7 @@ static pthread_mutex_t page_locks[NR_PAGE_LOCKS];
 
 static uint64_t rnd(uint64_t n)
 {
-	uint64_t r = me->rng;
-
-	r ^= r << 13;
-	r ^= r >> 7;
-	r ^= r << 17;
-	me->rng = r;
-	return (r >> 11) % n;
+	return (xorshift(&me->rng) >> 11) % n;
 }
 
 static void nap(unsigned int us)
@@ -168,12 +170,8 @@ static uint32_t rings_now(void)
 static uint32_t pool_state(struct kvm_dirty_ring_pool_state *s,
 			   struct kvm_dirty_ring_state *r, uint32_t flags)
 {
-	memset(s, 0, sizeof(*s));
-	s->flags = flags;
-	s->nr_rings = r ? MAX_VCPUS : 0;
-	s->rings = (uintptr_t)r;
 	AT("KVM_GET_DIRTY_RING_POOL_STATE");
-	vm_ioctl(vm, KVM_GET_DIRTY_RING_POOL_STATE, s);
+	vm_dirty_pool_state(vm, flags, s, r, r ? MAX_VCPUS : 0);
 	return s->status;
 }
 
@@ -228,13 +226,9 @@ static void reset_ring(int ring)
 {
 	int ret;
 
-	if (ring == ALL_RINGS) {
-		AT("KVM_RESET_DIRTY_RINGS");
-		ret = __vm_ioctl(vm, KVM_RESET_DIRTY_RINGS, NULL);
-	} else {
-		AT("KVM_RESET_DIRTY_RING");
-		ret = __vm_ioctl(vm, KVM_RESET_DIRTY_RING, (void *)(long)ring);
-	}
+	AT("a reset");
+	ret = ring == ALL_RINGS ? __vm_ioctl(vm, KVM_RESET_DIRTY_RINGS, NULL) :
+				  __vm_reset_dirty_ring(vm, ring);
 	/* Signals come all the time, and must not be seen here */
 	TEST_ASSERT(ret >= 0, "ring %d not reset: errno %d", ring, errno);
 	add(count.reset, ret);
@@ -330,36 +324,30 @@ static void get_drained(bool kick)
 
 static void mark(uint32_t slot, uint64_t first, uint64_t num)
 {
-	struct kvm_mark_dirty m = { .slot = slot, .first_page = first, .num_pages = num };
-	uint64_t seq;
+	uint64_t seq, marked;
 	int ret;
 
-	while (m.num_pages) {
+	for (add(count.marked, num); num; first += marked, num -= marked) {
 		seq = __atomic_load_n(&rearm_seq, __ATOMIC_SEQ_CST);
-		m.marked = ~0ull;
 		AT("KVM_MARK_DIRTY");
-		ret = __vm_ioctl(vm, KVM_MARK_DIRTY, &m);
-		TEST_ASSERT(m.marked <= m.num_pages && (ret < 0 || ret == m.marked),
-			    "%llu of %llu pages marked, ret %d, errno %d", m.marked,
-			    m.num_pages, ret, errno);
+		ret = __vm_mark_dirty(vm, slot, first, num, &marked);
+		TEST_ASSERT(marked <= num && (ret < 0 || ret == marked),
+			    "%lu of %lu pages marked, ret %d, errno %d", marked, num, ret, errno);
 		if (ret >= 0) {
 			/* A recovery turned logging off, and copies after it is on */
-			TEST_ASSERT(ret == m.num_pages || seq % 2 ||
+			TEST_ASSERT(ret == num || seq % 2 ||
 				    __atomic_load_n(&rearm_seq, __ATOMIC_SEQ_CST) != seq,
-				    "%d of %llu pages marked", ret, m.num_pages);
-			break;
+				    "%d of %lu pages marked", ret, num);
+			return;
 		}
 		TEST_ASSERT(errno == EAGAIN || errno == EINTR, "KVM_MARK_DIRTY: errno %d", errno);
-		m.first_page += m.marked;
-		m.num_pages -= m.marked;
 		if (errno == EINTR) {
 			add(count.eintr, 1);
-			continue;
+		} else {
+			add(count.eagain, 1);
+			get_drained(cfg.kick);
 		}
-		add(count.eagain, 1);
-		get_drained(cfg.kick);
 	}
-	add(count.marked, num);
 }
 
 static void device_loop(struct worker *w)
@@ -379,29 +367,27 @@ static void device_loop(struct worker *w)
 
 static void policy_loop(struct worker *w)
 {
-	struct kvm_dirty_ring_policy set, get;
-	struct kvm_dirty_ring_pool_eventfd arg = {};
-	eventfd_t old;
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+	const char *policy;
+	int old;
 
 	until_stopped() {
 		nap(1000 + rnd(40000));
-		snprintf(set.name, sizeof(set.name), "%s",
-			 dirty_pool_policies[rnd(NR_DIRTY_POOL_POLICIES)]);
+		policy = dirty_pool_policies[rnd(NR_DIRTY_POOL_POLICIES)];
 		AT("KVM_SET_DIRTY_RING_POLICY");
-		vm_ioctl(vm, KVM_SET_DIRTY_RING_POLICY, &set);
-		vm_ioctl(vm, KVM_GET_DIRTY_RING_POLICY, &get);
-		TEST_ASSERT(!strcmp(set.name, get.name), "%s is %s", set.name, get.name);
+		vm_set_dirty_policy(vm, policy);
+		vm_get_dirty_policy(vm, name);
+		TEST_ASSERT(!strcmp(policy, name), "%s is %s", policy, name);
 		if (!cfg.swap)
 			continue;
 		old = efd[efd_now];
 		efd_now = !efd_now;
-		arg.fd = efd[efd_now];
 		AT("KVM_DIRTY_RING_POOL_EVENTFD");
-		vm_ioctl(vm, KVM_DIRTY_RING_POOL_EVENTFD, &arg);
-		if (!eventfd_read(old, &(eventfd_t) { 0 }))
+		TEST_ASSERT(!__vm_dirty_pool_eventfd(vm, efd[efd_now], 0), "errno %d", errno);
+		if (dirty_pool_eventfd_read(old))
 			eventfd_write(kickfd, 1);	/* was meant for the harvester */
 		nap(500);
-		TEST_ASSERT(eventfd_read(old, &(eventfd_t) { 0 }), "replaced, but signalled");
+		TEST_ASSERT(!dirty_pool_eventfd_read(old), "replaced, but signalled");
 	}
 }
 
@@ -418,7 +404,7 @@ static void serve_eventfd(void)
 	AT("the eventfd");
 	n = poll(fds, 3, 1 + rnd(cfg.lazy ? 500 : 50));
 	for (i = 0; n > 0 && i < 3; i++)
-		eventfd_read(fds[i].fd, &(eventfd_t) { 0 });
+		dirty_pool_eventfd_read(fds[i].fd);
 	pool_state(&s, r, 0);
 	parks_seen = s.parks;
 	pthread_mutex_lock(&drain_lock);
@@ -466,40 +452,6 @@ static void signal_loop(struct worker *w)
 	}
 }
 
-static bool is_tcg(void)
-{
-	uint32_t eax, sig[4] = {};
-
-	cpuid(0x40000000, &eax, &sig[0], &sig[1], &sig[2]);
-	return !strcmp((char *)sig, "TCGTCGTCGTCG");
-}
-
-/*
- * QEMU's emulation of SVM breaks a guest once in a long while: it goes on with
- * the registers of the kernel that runs it.  That is nobody's fault here.
- */
-static void unexpected_exit(struct kvm_vcpu *vcpu)
-{
-	struct kvm_run *run = vcpu->run;
-	struct kvm_regs regs;
-	struct ucall uc = {};
-	uint64_t rip;
-	char *at;
-
-	vcpu_regs_get(vcpu, &regs);
-	rip = regs.rip;
-	if (run->exit_reason == KVM_EXIT_IO && get_ucall(vcpu, &uc) == UCALL_ABORT) {
-		at = strstr(uc.buffer, "RIP '0x");
-		if (at)
-			rip = strtoull(at + 5, NULL, 16);
-	}
-	ksft_print_msg("vCPU %u: exit_reason=%s, RIP %#lx %s\n", vcpu->id,
-		       exit_reason_str(run->exit_reason), rip, uc.buffer);
-	TEST_ASSERT(is_tcg() && (run->exit_reason == KVM_EXIT_SHUTDOWN || rip >> 63),
-		    "exit_reason=%s is not expected", exit_reason_str(run->exit_reason));
-	WRITE_ONCE(broken, true);
-}
-
 static void ring_full(struct kvm_vcpu *vcpu)
 {
 	uint32_t flags = vcpu->run->dirty_ring_pool.flags;
@@ -538,13 +490,16 @@ static void vcpu_loop(struct worker *w)
 			TEST_ASSERT(errno == EINTR, "KVM_RUN: ret %d, errno %d", ret, errno);
 			continue;
 		}
-		if (run->exit_reason == KVM_EXIT_DIRTY_RING_FULL)
+		if (vcpu_dirty_ring_exit(vcpu)) {
 			ring_full(vcpu);
-		else if (run->exit_reason == KVM_EXIT_IO && run->io.port == INS_PORT)
+		} else if (run->exit_reason == KVM_EXIT_IO && run->io.port == INS_PORT) {
 			for (i = 0; i < run->io.count; i++)
 				((uint8_t *)run)[run->io.data_offset + i] = rnd(256);
-		else if (run->exit_reason != KVM_EXIT_IO || run->io.port != EXIT_PORT)
-			unexpected_exit(vcpu);
+		} else if (run->exit_reason != KVM_EXIT_IO || run->io.port != EXIT_PORT) {
+			TEST_ASSERT(is_emulator_fault(vcpu), "vCPU %u: unexpected exit %s",
+				    vcpu->id, exit_reason_str(run->exit_reason));
+			WRITE_ONCE(broken, true);
+		}
 	}
 }
 
@@ -704,8 +659,6 @@ static void unplug(uint32_t i)
 
 static void create_vm(void)
 {
-	struct kvm_enable_cap cap = { .cap = KVM_CAP_DIRTY_LOG_RING_POOL };
-	struct kvm_dirty_ring_pool_eventfd arg = {};
 	static const uint32_t sizes[] = { 1, 2, 7, 64, 517, 1024, 2048, 2048 };
 	uint32_t i, p, total = 0;
 	uint64_t gpa;
@@ -718,14 +671,11 @@ static void create_vm(void)
 		total += slots[i].pages;
 	vm = __vm_create(VM_SHAPE_DEFAULT, MAX_VCPUS, total + MAX_SLOTS * 512);
 	/* The reserve decides which size is the smallest */
-	for (;; cfg.entries *= 2) {
-		cap.args[0] = cfg.entries * sizeof(struct kvm_dirty_gfn);
-		cap.args[1] = cfg.nostop ? KVM_DIRTY_RING_POOL_NOSTOP : 0;
-		if (!__vm_ioctl(vm, KVM_ENABLE_CAP, &cap))
-			break;
+	while (__vm_enable_dirty_pool(vm, cfg.entries * sizeof(struct kvm_dirty_gfn),
+				      cfg.nostop ? KVM_DIRTY_RING_POOL_NOSTOP : 0)) {
 		TEST_ASSERT(errno == EINVAL && cfg.entries < 1024, "errno %d", errno);
+		cfg.entries *= 2;
 	}
-	vm->dirty_ring_size = cap.args[0];
 
 	slots[0].pages = vm_get_mem_region(vm, MEM_REGION_CODE)->region.memory_size / 4096;
 	slots[0].mem = addr_gpa2hva(vm, 0);
@@ -748,12 +698,10 @@ static void create_vm(void)
 	sync_global_to_guest(vm, guest_nr_slots);
 	sync_global_to_guest(vm, guest_ins);
 
-	efd[0] = eventfd(0, EFD_NONBLOCK);
+	efd[0] = vm_dirty_pool_eventfd(vm);
 	efd[1] = eventfd(0, EFD_NONBLOCK);
 	kickfd = eventfd(0, EFD_NONBLOCK);
 	efd_now = 0;
-	arg.fd = efd[0];
-	vm_ioctl(vm, KVM_DIRTY_RING_POOL_EVENTFD, &arg);
 	for (i = 0; i < cfg.vcpus - cfg.late; i++)
 		add_vcpu(i);
 	slots[0].logged = cfg.log_slot0;

@@ -108,6 +108,7 @@ int __vm_mark_dirty(struct kvm_vm *vm, uint32_t slot, uint64_t first_page,
 		.slot = slot,
 		.first_page = first_page,
 		.num_pages = num_pages,
+		.marked = -1,		/* Does KVM write it? */
 	};
 	int ret = __vm_ioctl(vm, KVM_MARK_DIRTY, &mark);
 
