@@ -2,111 +2,31 @@
 /*
  * A client of the dirty ring pool that judges by memory alone.
  *
- * It keeps a copy of the guest's memory, as the destination of a migration has
- * one: each page that is harvested is copied after the reset that covers it.
- * When all that writes stands still and the rings were drained, memory and copy
- * have to be equal, byte for byte.  What is written, by whom, and how the rings
- * are served meanwhile comes from a seed; Documentation/virt/kvm/
- * dirty-ring-pool.rst is all that it relies on.
+ * It keeps a copy of the guest's memory, as the destination of a migration does:
+ * it copies each page that it harvests, after the reset that covers the page.
+ * When all writers have stopped and the rings are drained, memory and copy must be
+ * equal, byte for byte.  A seed decides what is written, by whom, and how the rings
+ * are served.  The client relies on nothing but the documentation of the interface:
+ * Documentation/virt/kvm/dirty-ring-pool.rst.
  */
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
+#include <sys/mman.h>
 #include <asm/barrier.h>
 
+#include "dirty_pool_oracle.h"
 #include "dirty_pool_util.h"
-#include "kvm_util.h"
 #include "processor.h"
-#include "test_util.h"
-#include "ucall_common.h"
 
-#define MAX_VCPUS	6
-#define MAX_SLOTS	6
-#define MAX_WORKERS	20
 #define NR_PAGE_LOCKS	64
 #define ALL_RINGS	-1
-#define INS_PORT	0x2000
-#define INS_BYTES	1024
-#define EXIT_PORT	0x2001
-#define HANG_S		60
 #define MAX_REPEATS	5
 #define add(counter, n)	__atomic_fetch_add(&(counter), n, __ATOMIC_SEQ_CST)
 
-/* -- the guest */
-
-static uint64_t guest_gva[MAX_SLOTS], guest_bytes[MAX_SLOTS];
-static uint32_t guest_nr_slots, guest_ins;
-static uint64_t guest_ops[MAX_VCPUS];
-
-static uint64_t xorshift(uint64_t *state)
-{
-	uint64_t r = *state;
-
-	r ^= r << 13;
-	r ^= r >> 7;
-	r ^= r << 17;
-	return *state = r;
-}
-
-static void guest_code(uint64_t index, uint64_t r)
-{
-	uint8_t *p;
-	uint32_t s;
-
-	for (;; WRITE_ONCE(guest_ops[index], guest_ops[index] + 1)) {
-		xorshift(&r);
-		/* All slots alike: so the small ones are hot, the large ones cold */
-		s = (r >> 8) % guest_nr_slots;
-		p = (uint8_t *)guest_gva[s] + (r >> 16) % (guest_bytes[s] - INS_BYTES);
-		switch (r & 15) {
-		case 0:
-			asm volatile("lock addq %1, (%0)" :: "r" (p), "r" (r) : "memory");
-			break;
-		case 1: {
-			uint64_t n = (r >> 4) & 255;
-
-			asm volatile("rep stosb" : "+D" (p), "+c" (n) : "a" (r) : "memory");
-			break;
-		}
-		case 2:
-			*(uint64_t *)p = r;	/* now and then on two pages */
-			break;
-		case 3:
-			if (guest_ins && !(r >> 54)) {
-				/* The text's "long stay": marks for each byte, cannot stop */
-				uint64_t n = INS_BYTES;
-				uint8_t *end = p + n - 1;
-
-				asm volatile("std; rep insb; cld" : "+D" (end), "+c" (n)
-					     : "d" (INS_PORT) : "memory");
-			} else if (!(r >> 60)) {
-				asm volatile("inb %%dx, %%al" :: "d" (EXIT_PORT) : "rax");
-			}
-			break;
-		default:
-			*p = r >> 56;
-		}
-	}
-}
-
-/* -- the host: a VM, its copy, and threads that do something to it */
-
 struct entry {
 	uint32_t slot, page;
-};
-
-struct worker {
-	pthread_t thread;
-	void (*loop)(struct worker *w);
-	const char *kind, *what;
-	unsigned int id;
-	uint64_t *progress, seen, loops, rng;
-	time_t since;
-	bool stop, live, signals;
-	struct entry *batch;
 };
 
 static struct {
@@ -134,31 +54,19 @@ static struct {
 } rings[MAX_VCPUS];
 
 static struct kvm_vm *vm;
-static struct worker *workers;
-static __thread struct worker *me;
 static uint32_t nr_rings, nr_slots, drop, dropped;
 static bool broken;
 static int efd[2], efd_now, kickfd;
 static uint64_t parks_seen, rearm_seq, drain_asked, drain_done;
-static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t recover_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t drain_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t drain_cond = PTHREAD_COND_INITIALIZER;
 static pthread_mutex_t page_locks[NR_PAGE_LOCKS];
 
-#define AT(text)	WRITE_ONCE(me->what, text)
-#define until_stopped() \
-	for (; !READ_ONCE(me->stop); WRITE_ONCE(me->loops, me->loops + 1))
-
-static uint64_t rnd(uint64_t n)
+/* What this thread has harvested */
+static struct entry *batch(void)
 {
-	return (xorshift(&me->rng) >> 11) % n;
-}
-
-static void nap(unsigned int us)
-{
-	AT("sleep");
-	usleep(us);
+	return me->data;
 }
 
 static uint32_t rings_now(void)
@@ -176,8 +84,8 @@ static uint32_t pool_state(struct kvm_dirty_ring_pool_state *s,
 }
 
 /*
- * One page can be in two rings, and so with two threads at once.  Who writes it
- * to the copy last must be who read it last: reading and writing are one step.
+ * Two rings can have the same page, and so can two threads.  The thread that reads
+ * it last must write it last to the copy: reading and writing are one step.
  */
 static void copy_page(uint32_t slot, uint32_t page)
 {
@@ -199,22 +107,22 @@ static void copy_all(void)
 			copy_page(s, p);
 }
 
-/* Under the ring's lock; adds to the n entries of the batch, which have room */
+/* Under the ring's lock: add to the n entries of the batch, which has room */
 static uint32_t harvest(uint32_t ring, uint32_t max, uint32_t n)
 {
 	struct kvm_dirty_gfn *gfns = rings[ring].vcpu->dirty_gfns, *e;
 
 	for (max += n; gfns && n < max; n++) {
 		e = &gfns[rings[ring].fetch % cfg.entries];
-		/* Pairs with KVM's store-release: slot and offset are this entry's */
+		/* Pairs with KVM's store-release of slot and offset */
 		if (smp_load_acquire(&e->flags) != KVM_DIRTY_GFN_F_DIRTY)
 			break;
 		TEST_ASSERT(e->slot < nr_slots && slots[e->slot].logged &&
 			    e->offset < slots[e->slot].pages,
 			    "ring %u, index %u: slot %#x, page %#llx", ring,
 			    rings[ring].fetch, e->slot, e->offset);
-		me->batch[n] = (struct entry) { e->slot, e->offset };
-		/* Pairs with the reset's load-acquire: they were read */
+		batch()[n] = (struct entry) { e->slot, e->offset };
+		/* Pairs with the reset's load-acquire: slot and offset were read */
 		smp_store_release(&e->flags, KVM_DIRTY_GFN_F_RESET);
 		rings[ring].fetch++;
 		add(count.harvested, 1);
@@ -229,8 +137,8 @@ static void reset_ring(int ring)
 	AT("a reset");
 	ret = ring == ALL_RINGS ? __vm_ioctl(vm, KVM_RESET_DIRTY_RINGS, NULL) :
 				  __vm_reset_dirty_ring(vm, ring);
-	/* Signals come all the time, and must not be seen here */
-	TEST_ASSERT(ret >= 0, "ring %d not reset: errno %d", ring, errno);
+	/* Signals come all the time.  None may make a reset fail. */
+	TEST_ASSERT(ret >= 0, "ring %d was not reset, errno %d", ring, errno);
 	add(count.reset, ret);
 }
 
@@ -241,7 +149,7 @@ static void copy_batch(uint32_t n)
 	AT("copying");
 	for (i = 0; i < n; i++)
 		if (!drop || (add(dropped, 1) + 1) % drop)
-			copy_page(me->batch[i].slot, me->batch[i].page);
+			copy_page(batch()[i].slot, batch()[i].page);
 }
 
 static void harvest_some(uint32_t ring, uint32_t max)
@@ -251,7 +159,7 @@ static void harvest_some(uint32_t ring, uint32_t max)
 	AT("the ring's lock");
 	pthread_mutex_lock(&rings[ring].lock);
 	n = harvest(ring, max, 0);
-	/* Others may harvest and reset what comes after, before this is reset */
+	/* Without the lock, others may reset later entries before these. */
 	if (!cfg.hold)
 		pthread_mutex_unlock(&rings[ring].lock);
 	reset_ring(rnd(2) ? ALL_RINGS : (int)ring);
@@ -303,7 +211,7 @@ static void recover(void)
 	pthread_mutex_unlock(&recover_lock);
 }
 
-/* All rings drained, by a drain that began after the call did */
+/* Have all rings drained, by a drain that starts after this call. */
 static void get_drained(bool kick)
 {
 	uint64_t ticket;
@@ -334,7 +242,7 @@ static void mark(uint32_t slot, uint64_t first, uint64_t num)
 		TEST_ASSERT(marked <= num && (ret < 0 || ret == marked),
 			    "%lu of %lu pages marked, ret %d, errno %d", marked, num, ret, errno);
 		if (ret >= 0) {
-			/* A recovery turned logging off, and copies after it is on */
+			/* recover() has logging off for a while, and then copies all. */
 			TEST_ASSERT(ret == num || seq % 2 ||
 				    __atomic_load_n(&rearm_seq, __ATOMIC_SEQ_CST) != seq,
 				    "%d of %lu pages marked", ret, num);
@@ -385,13 +293,13 @@ static void policy_loop(struct worker *w)
 		AT("KVM_DIRTY_RING_POOL_EVENTFD");
 		TEST_ASSERT(!__vm_dirty_pool_eventfd(vm, efd[efd_now], 0), "errno %d", errno);
 		if (dirty_pool_eventfd_read(old))
-			eventfd_write(kickfd, 1);	/* was meant for the harvester */
+			eventfd_write(kickfd, 1);	/* the harvester missed it */
 		nap(500);
-		TEST_ASSERT(!dirty_pool_eventfd_read(old), "replaced, but signalled");
+		TEST_ASSERT(!dirty_pool_eventfd_read(old), "the replaced eventfd was signalled");
 	}
 }
 
-/* The thread that waits for the eventfd */
+/* One harvester waits for the eventfd. */
 static void serve_eventfd(void)
 {
 	struct pollfd fds[3] = { { efd[0], POLLIN }, { efd[1], POLLIN }, { kickfd, POLLIN } };
@@ -438,20 +346,6 @@ static void harvester_loop(struct worker *w)
 	}
 }
 
-static void signal_loop(struct worker *w)
-{
-	struct worker *to;
-
-	until_stopped() {
-		nap(50 + rnd(1000));
-		to = &workers[rnd(MAX_WORKERS)];
-		pthread_mutex_lock(&workers_lock);
-		if (to->signals)
-			pthread_kill(to->thread, SIGUSR1);
-		pthread_mutex_unlock(&workers_lock);
-	}
-}
-
 static void ring_full(struct kvm_vcpu *vcpu)
 {
 	uint32_t flags = vcpu->run->dirty_ring_pool.flags;
@@ -466,7 +360,7 @@ static void ring_full(struct kvm_vcpu *vcpu)
 	if (flags & KVM_DIRTY_RING_POOL_PARKED) {
 		TEST_ASSERT(!cfg.nostop, "PARKED with NOSTOP");
 		add(count.parked, 1);
-		/* "may run on even if the ring is not drained" */
+		/* The vCPU may run on whether the ring is drained or not. */
 		if (ring < rings_now() && (!cfg.harvesters || rnd(2)))
 			harvest_some(ring, rnd(4) ? cfg.entries : 1 + rnd(cfg.entries));
 	}
@@ -503,104 +397,25 @@ static void vcpu_loop(struct worker *w)
 	}
 }
 
-/* -- threads */
-
-static void *worker_main(void *arg)
+static void kick_vcpu(struct worker *w)
 {
-	me = arg;
-	me->loop(me);
-	AT("its end");
-	return NULL;
+	WRITE_ONCE(rings[w->id].vcpu->run->immediate_exit, 1);
+	pthread_kill(w->thread, SIGUSR1);
 }
 
-static struct worker *spawn(const char *kind, unsigned int id,
-			    void (*loop)(struct worker *w), uint64_t *progress)
+static void report_hang(void)
 {
-	struct worker *w = workers;
-
-	while (w->live)
-		w++;
-	TEST_ASSERT(w < workers + MAX_WORKERS, "too many threads");
-	pthread_mutex_lock(&workers_lock);
-	w->kind = kind;
-	w->id = id;
-	w->loop = loop;
-	w->what = "its start";
-	w->progress = progress ?: &w->loops;
-	w->seen = READ_ONCE(*w->progress);
-	w->since = time(NULL);
-	w->stop = false;
-	w->rng = rnd(1ull << 40) + 1;
-	TEST_ASSERT(!pthread_create(&w->thread, NULL, worker_main, w), "pthread_create");
-	w->live = true;
-	w->signals = loop != signal_loop;
-	pthread_mutex_unlock(&workers_lock);
-	return w;
-}
-
-static void join(struct worker *w)
-{
-	WRITE_ONCE(w->stop, true);
-	pthread_mutex_lock(&workers_lock);
-	w->signals = false;
-	if (w->loop == vcpu_loop) {
-		WRITE_ONCE(rings[w->id].vcpu->run->immediate_exit, 1);
-		pthread_kill(w->thread, SIGUSR1);
-	}
-	pthread_mutex_unlock(&workers_lock);
-	me->since = time(NULL);
-	AT("a thread's end");
-	pthread_join(w->thread, NULL);
-	pthread_mutex_lock(&workers_lock);
-	w->live = false;
-	pthread_mutex_unlock(&workers_lock);
-}
-
-static void join_all(void (*loop)(struct worker *w))
-{
-	struct worker *w;
-
-	for (w = workers; w < workers + MAX_WORKERS; w++)
-		if (w->live && w->loop == loop)
-			join(w);
-}
-
-/* A vCPU's progress is the guest's: one that is never let in shows here, too */
-static void *watchdog(void *unused)
-{
-	struct worker *w, *hangs, dog = { .kind = "watchdog" };
 	struct kvm_dirty_ring_state r[MAX_VCPUS];
 	struct kvm_dirty_ring_pool_state s;
 	uint32_t i;
 
-	for (me = &dog, hangs = NULL; !hangs; sleep(1)) {
-		pthread_mutex_lock(&workers_lock);
-		for (w = workers; w < workers + MAX_WORKERS; w++) {
-			if (!w->live || READ_ONCE(*w->progress) != w->seen)
-				w->since = time(NULL);
-			if (w->live)
-				w->seen = READ_ONCE(*w->progress);
-			if (time(NULL) - w->since > HANG_S)
-				hangs = w;
-		}
-		if (!hangs)
-			pthread_mutex_unlock(&workers_lock);
-	}
-	for (w = workers; w <= workers + MAX_WORKERS; w++)
-		if (w->live)
-			ksft_print_msg("%s %u: waits for %s, progress %lu, for %lu s\n", w->kind,
-				       w->id, READ_ONCE(w->what), w->seen, time(NULL) - w->since);
 	pool_state(&s, r, 0);
 	for (i = 0; i < s.nr_rings; i++)
 		ksft_print_msg("ring %u: state %#x, used %u, fetch index %u\n", i, r[i].state,
 			       r[i].used, rings[i].fetch);
 	ksft_print_msg("status %#x, drains asked for %lu, done %lu\n", s.status, drain_asked,
 		       drain_done);
-	ksft_exit_fail_msg("%s %u hangs\n", hangs->kind, hangs->id);
-	return NULL;
 }
-
-/* -- a run: a VM, several rounds */
 
 static void start_vcpu(uint32_t i)
 {
@@ -612,16 +427,17 @@ static void start_vcpu(uint32_t i)
 		pthread_mutex_unlock(&rings[i].lock);
 	}
 	rings[i].vcpu->run->immediate_exit = 0;
-	rings[i].worker = spawn("vCPU", i, vcpu_loop, rings[i].ops);
+	rings[i].worker = worker_spawn("vCPU", i, vcpu_loop, rings[i].ops);
+	rings[i].worker->kick = kick_vcpu;
 }
 
 static void add_vcpu(uint32_t i)
 {
-	/* Ring indices are the order of creation, not the vCPUs' ids */
+	/* Rings have the order in which vCPUs are created, whatever their ids. */
 	AT("creating a vCPU");
 	rings[i].vcpu = vm_vcpu_add(vm, (3 + 5 * i) % 16, guest_code);
 	vcpu_args_set(rings[i].vcpu, 2, (uint64_t)i, rnd(1ull << 40) + 1);
-	rings[i].ops = addr_gva2hva(vm, (vm_vaddr_t)&guest_ops[i]);
+	rings[i].ops = addr_gva2hva(vm, (vm_vaddr_t)&guest.ops[i]);
 	vcpu_map_dirty_ring(rings[i].vcpu);
 	rings[i].fetch = 0;
 	/* Pairs with rings_now() */
@@ -637,7 +453,7 @@ static void unplug(uint32_t i)
 	struct kvm_vcpu *vcpu = rings[i].vcpu;
 	uint32_t n, bytes = cfg.entries * sizeof(struct kvm_dirty_gfn);
 
-	join(rings[i].worker);
+	worker_join(rings[i].worker);
 	rings[i].worker = NULL;
 	if (rnd(2))
 		drain_all();
@@ -648,7 +464,7 @@ static void unplug(uint32_t i)
 		    "a part of a ring was unmapped");
 	TEST_ASSERT(!munmap(vcpu->dirty_gfns, bytes), "munmap: errno %d", errno);
 	vcpu->dirty_gfns = NULL;
-	/* What was harvested here, or by another who has yet to reset it, was reset */
+	/* The unmapping has reset what this thread, or another one, has harvested. */
 	count.orphans += cfg.entries;
 	copy_batch(n);
 	pthread_mutex_unlock(&rings[i].lock);
@@ -666,11 +482,11 @@ static void create_vm(void)
 	nr_slots = 3 + rnd(MAX_SLOTS - 2);
 	for (i = 1; i < nr_slots; i++)
 		slots[i].pages = sizes[rnd(ARRAY_SIZE(sizes))];
-	slots[1].pages = 2048;	/* one at least is cold: what is lost there stays lost */
+	slots[1].pages = 2048;	/* a cold one: what is lost there stays lost */
 	for (i = 1; i < nr_slots; i++)
 		total += slots[i].pages;
 	vm = __vm_create(VM_SHAPE_DEFAULT, MAX_VCPUS, total + MAX_SLOTS * 512);
-	/* The reserve decides which size is the smallest */
+	/* The smallest size depends on the reserve. */
 	while (__vm_enable_dirty_pool(vm, cfg.entries * sizeof(struct kvm_dirty_gfn),
 				      cfg.nostop ? KVM_DIRTY_RING_POOL_NOSTOP : 0)) {
 		TEST_ASSERT(errno == EINVAL && cfg.entries < 1024, "errno %d", errno);
@@ -688,15 +504,12 @@ static void create_vm(void)
 		virt_map(vm, gpa, gpa, slots[i].pages);
 		slots[i].mem = addr_gpa2hva(vm, gpa);
 		slots[i].logged = true;
-		guest_gva[i - 1] = gpa;
-		guest_bytes[i - 1] = slots[i].pages * 4096ul;
+		guest.slots[i - 1].gva = gpa;
+		guest.slots[i - 1].bytes = slots[i].pages * 4096ul;
 	}
-	guest_nr_slots = nr_slots - 1;
-	guest_ins = cfg.ins;
-	sync_global_to_guest(vm, guest_gva);
-	sync_global_to_guest(vm, guest_bytes);
-	sync_global_to_guest(vm, guest_nr_slots);
-	sync_global_to_guest(vm, guest_ins);
+	guest.nr_slots = nr_slots - 1;
+	guest.ins = cfg.ins;
+	sync_global_to_guest(vm, guest);
 
 	efd[0] = vm_dirty_pool_eventfd(vm);
 	efd[1] = eventfd(0, EFD_NONBLOCK);
@@ -706,7 +519,7 @@ static void create_vm(void)
 		add_vcpu(i);
 	slots[0].logged = cfg.log_slot0;
 	for (i = 0; i < nr_slots; i++) {
-		/* Written once, or each first write would be a fault of the host's, too */
+		/* Otherwise, each first write would fault in the host, too. */
 		for (p = 0; i && p < slots[i].pages; p++)
 			*(uint64_t *)(slots[i].mem + p * 4096ul) = rnd(-1ull);
 		slots[i].copy = malloc(slots[i].pages * 4096ul);
@@ -725,7 +538,7 @@ static void configure(void)
 	drain_done = 0;
 	nr_rings = 0;
 	broken = false;
-	cfg.entries = 256u << (rnd(2) ? 0 : rnd(5));	/* most often the smallest */
+	cfg.entries = 256u << (rnd(2) ? 0 : rnd(5));	/* often the smallest */
 	cfg.vcpus = 1 + rnd(MAX_VCPUS);
 	cfg.late = cfg.vcpus > 1 && rnd(2);
 	cfg.nostop = rnd(2);
@@ -763,12 +576,12 @@ static bool same_memory(void)
 
 #define CHECK(cond, fmt, ...) do {						\
 	if (!(cond)) {								\
-		ksft_print_msg("not so: %s: " fmt "\n", #cond, ##__VA_ARGS__);	\
+		ksft_print_msg("wrong: %s: " fmt "\n", #cond, ##__VA_ARGS__);	\
 		good = false;							\
 	}									\
 } while (0)
 
-/* Nothing writes any more, and nobody harvests */
+/* When nothing writes any more, and nobody harvests */
 static bool judge(void)
 {
 	struct kvm_dirty_ring_state r[MAX_VCPUS];
@@ -827,11 +640,11 @@ static bool round_of(uint32_t ms)
 	for (i = 0; i < nr_rings; i++)
 		start_vcpu(i);
 	for (i = 0; i < cfg.harvesters; i++)
-		spawn("harvester", i, harvester_loop, NULL);
+		worker_spawn("harvester", i, harvester_loop, NULL);
 	for (i = 0; i < cfg.devices; i++)
-		spawn("device", i, device_loop, NULL);
-	spawn("policy", 0, policy_loop, NULL);
-	spawn("signals", 0, signal_loop, NULL);
+		worker_spawn("device", i, device_loop, NULL);
+	worker_spawn("policy", 0, policy_loop, NULL);
+	worker_spawn("signals", 0, worker_signal_loop, NULL);
 	for (i = 0; i < MAX_WORKERS; i++)
 		start[i] = workers[i].live ? workers[i].seen : 0;
 
@@ -840,7 +653,7 @@ static bool round_of(uint32_t ms)
 		uint64_t now = timespec_to_ns(timespec_elapsed(t0)) / 1000000;
 
 		nap(3000 + rnd(10000));
-		/* A ring that is never full is never parked: now and then, all */
+		/* Drain all at times: a ring that is never full is never parked. */
 		if (!cfg.harvesters && !rnd(10))
 			drain_all();
 		if (cfg.late && now > ms / 3 && rnd(2)) {
@@ -860,14 +673,14 @@ static bool round_of(uint32_t ms)
 		if (now > ms && enough(start))
 			break;
 	}
-	/* vCPUs and devices may wait for a drain: harvesters go last */
-	join_all(signal_loop);
-	join_all(policy_loop);
-	join_all(vcpu_loop);
+	/* Harvesters go last: vCPUs and devices may wait for a drain. */
+	workers_join(worker_signal_loop);
+	workers_join(policy_loop);
+	workers_join(vcpu_loop);
 	for (i = 0; i < nr_rings; i++)
 		rings[i].worker = NULL;
-	join_all(device_loop);
-	join_all(harvester_loop);
+	workers_join(device_loop);
+	workers_join(harvester_loop);
 	return READ_ONCE(broken) || judge();
 }
 
@@ -917,10 +730,6 @@ static bool run(uint32_t seed, uint32_t nr_rounds, uint32_t ms)
 	return good;
 }
 
-static void on_signal(int sig)
-{
-}
-
 static void help(const char *name)
 {
 	printf("usage: %s [-s SEED] [-n SEEDS] [-r ROUNDS] [-t MS] [-d N]\n"
@@ -931,8 +740,6 @@ static void help(const char *name)
 int main(int argc, char *argv[])
 {
 	uint32_t seed = time(NULL), nr = 1, nr_rounds = 4, ms = 500, i, tries;
-	struct sigaction sa = { .sa_handler = on_signal };	/* no SA_RESTART */
-	pthread_t dog;
 	bool good;
 	int opt;
 
@@ -954,20 +761,14 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_DIRTY_LOG_RING_POOL));
 	ksft_print_header();
 	ksft_set_plan(nr);
-	sigaction(SIGUSR1, &sa, NULL);
 
-	/* The last one is this thread's */
-	workers = calloc(MAX_WORKERS + 1, sizeof(*workers));
 	for (i = 0; i <= MAX_WORKERS; i++)
-		workers[i].batch = malloc(MAX_VCPUS * 4096 * sizeof(struct entry));
-	me = &workers[MAX_WORKERS];
-	me->kind = "first thread";
-	me->live = true;
+		workers[i].data = malloc(MAX_VCPUS * 4096 * sizeof(struct entry));
+	workers_init(report_hang);
 	for (i = 0; i < MAX_VCPUS; i++)
 		pthread_mutex_init(&rings[i].lock, NULL);
 	for (i = 0; i < NR_PAGE_LOCKS; i++)
 		pthread_mutex_init(&page_locks[i], NULL);
-	TEST_ASSERT(!pthread_create(&dog, NULL, watchdog, NULL), "pthread_create");
 
 	for (i = 0; i < nr; i++, seed++) {
 		for (tries = 0; ; tries++) {
