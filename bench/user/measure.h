@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
-#include "bench.h"
+#include "rival.h"
 
 #define CHUNK		2048	/* pages marked between two drains */
 #define TRIES		4	/* for a slice that is not disturbed */

@@ -3,7 +3,7 @@
 #define BENCH_RIVAL_POOL_H
 
 #include <linux/kvm_dirty_ring_pool.h>
-#include "bench.h"
+#include "rival.h"
 
 /**
  * struct pool_vcpu - what a vCPU has

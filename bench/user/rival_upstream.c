@@ -6,7 +6,7 @@
 #include <linux/bitmap.h>
 #include <linux/kvm_host.h>
 #include <linux/slab.h>
-#include "bench.h"
+#include "rival.h"
 
 struct upstream {
 	struct bench_tracker tracker;

@@ -8,7 +8,7 @@
 #include <linux/bitmap.h>
 #include <linux/kvm.h>
 #include <linux/slab.h>
-#include "bench.h"
+#include "rival.h"
 
 struct vm_ring {
 	struct bench_tracker tracker;

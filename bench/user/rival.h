@@ -3,8 +3,8 @@
  * Ways of tracking dirty pages, behind one interface, and what is measured of
  * them.
  */
-#ifndef BENCH_H
-#define BENCH_H
+#ifndef BENCH_RIVAL_H
+#define BENCH_RIVAL_H
 
 #include <stdio.h>
 #include <linux/bits.h>
