@@ -9,15 +9,12 @@ import rundata
 
 POLICIES = ("last-used", "round-robin", "lru", "mru")
 RIVALS = ("per-vcpu", "vm-spinlock", "vm-lockfree", "bitmap") + POLICIES
-EXPERIMENTS = ("kept claim", "biased claim")
 LABELS = {
     "per-vcpu": "ring per vCPU (upstream)",
     "vm-spinlock": "one ring, spinlock",
     "vm-lockfree": "one ring, lock-free",
     "bitmap": "bitmap",
     "bare loop": "a loop without memory",
-    "kept claim": "experiment: kept claim",
-    "biased claim": "experiment: biased claim",
 }
 
 
@@ -236,7 +233,7 @@ def text(data):
     batches = sorted({c["batch"] for c in cells(data, "mark")})
     head = "".join(f"{'batch ' + str(b):>16}" for b in batches)
     lines.append(f"  {'':26}{head}")
-    for r in RIVALS + EXPERIMENTS:
+    for r in RIVALS:
         if not marks(data, r, 1):
             continue
         row = "".join(f"{med(marks(data, r, b)):>8.2f} "
@@ -275,7 +272,7 @@ def compare(path_a, path_b):
     lines.append(f"\n  {'':44} {name_a[:10]:>10} {name_b[:10]:>10}    B / A")
     row("compare-and-swap, ns", med(values(a, "ns", "cas", undo=0)),
         med(values(b, "ns", "cas", undo=0)))
-    for r in RIVALS + EXPERIMENTS:
+    for r in RIVALS:
         for batch in (1, 64):
             row(f"mark, {label(r)}, batch {batch}, ns", med(marks(a, r, batch)),
                 med(marks(b, r, batch)))

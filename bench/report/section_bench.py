@@ -107,7 +107,7 @@ def conclusions(data):
 
 def mark(data, figure):
     batches = sorted({c["batch"] for c in bd.cells(data, "mark")})
-    names = present(data, "mark", bd.RIVALS + bd.EXPERIMENTS)
+    names = present(data, "mark", bd.RIVALS)
     series = {n: [bd.spread(bd.marks(data, n, b)) for b in batches] for n in names}
     rows = []
     for n in names:
@@ -132,9 +132,6 @@ def mark(data, figure):
             row.append(f"{count:.0f}" if count else "-")
         parts.append(row)
     cas = [bd.med(bd.values(data, "ns", "cas", undo=u)) for u in (0, 1)]
-    revoke = bd.spread(bd.values(data, "ns", "revoke"))
-    kept, biased = (bd.med(bd.marks(data, n, 1)) for n in bd.EXPERIMENTS)
-    ours = bd.med(bd.marks(data, "last-used", 1))
     return (
         "<h3>1. The cost of a mark</h3>" +
         figure("bench-mark", bars("ns per page marked, one thread", [("", [f"batch {b}" for b in batches], series)],
@@ -151,32 +148,7 @@ def mark(data, figure):
         table(["", "claim, ns", "push, ns", "return, ns", "claim, instructions", "push", "return"],
               parts) +
         "<p class='sub'>128 users claim a ring each, then all push, then all return: the parts "
-        "do not overlap as they do in a mark, and sum up to something else.</p>"
-        "<h4>Two experiments: claims without a locked instruction</h4>"
-        f"<p><b>Kept claim.</b> A vCPU keeps its claim from mark to mark, until 64 entries are "
-        f"pushed, the vCPU leaves its CPU, or somebody asks for the ring. A mark takes {kept:.1f} ns "
-        f"instead of {ours:.1f} ns. What it costs: the ring is not FREE while its vCPU is loaded. "
-        f"{kept_capacity(data)} A ring that is asked for comes back at the vCPU's next "
-        "mark or exit only, so a claimant would have to wait for it, or to take a reserve, "
-        "which I4 forbids to be the normal case.</p>"
-        f"<p><b>Biased claim.</b> A ring belongs to its vCPU, which says by plain stores when it "
-        f"is at work; whoever else wants it makes all CPUs run a barrier first. A mark takes "
-        f"{biased:.1f} ns. " +
-        (f"What it costs: such a barrier took {revoke[0]:,.0f} ns ({revoke[1]:,.0f}.."
-         f"{revoke[2]:,.0f}), as much as {revoke[0] / max(ours - biased, 0.1):,.0f} marks save, at "
-         "each ring that is taken from its vCPU. " if revoke else "") +
-        "It cannot be sent with interrupts off, where marks are made, and waits for the other "
-        "CPUs. That breaks I4, so it is not kept.</p>")
-
-
-def kept_capacity(data):
-    rows = bd.cells(data, "kept", recall=0)
-    if not rows:
-        return ""
-    top = rows[-1]
-    again = bd.cell(data, "kept", recall=1, vcpus=top["vcpus"])
-    return (f"With {top['vcpus']} loaded vCPUs that hold one each, a single hot one finds room for "
-            f"{top['stop']:,} pages, and for {again['stop']:,} if it can get the others' back.")
+        "do not overlap as they do in a mark, and sum up to something else.</p>")
 
 
 def contention(data, figure):

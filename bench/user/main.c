@@ -21,7 +21,6 @@ static const struct {
 	{ "device", measure_device },
 	{ "scale", measure_scale },
 	{ "memory", simulate_memory },
-	{ "revoke", measure_revoke },
 };
 
 static void help(const char *name)

@@ -21,7 +21,6 @@
 static const struct bench_rival *const rivals[] = {
 	&bench_per_vcpu, &bench_vm_spinlock, &bench_vm_lockfree, &bench_bitmap,
 	&bench_pool[0], &bench_pool[1], &bench_pool[2], &bench_pool[3],
-	&bench_kept, &bench_biased,
 };
 
 #define RIVALS	ARRAY_SIZE(rivals)

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Several threads: contention, over-commitment, devices, revoked claims. */
-#include <linux/membarrier.h>
+/* Several threads: contention, over-commitment, devices. */
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <linux/atomic.h>
 #include <linux/slab.h>
@@ -507,59 +505,4 @@ void measure_device(const struct bench_options *opt)
 	}
 	for (i = 0; i < RIVALS; i++)
 		rivals[i]->destroy(tracker[i]);
-}
-
-/*
- * The price of taking back a claim that was made without a locked instruction:
- * a barrier on all CPUs, here by membarrier().  Only the thread's own view of
- * it; the interrupted one pays, too.
- */
-static void *revoke_thread(void *data)
-{
-	struct member *m = data;
-	struct crew *crew = m->crew;
-
-	measure_pin(m->id);
-	crew_meet(crew, 1);
-	while (!READ_ONCE(crew->stop)) {
-		crew->rival->run(crew->tracker, 0, crew->page, CHUNK, 1);
-		bench_drain(crew->rival, crew->tracker);
-	}
-	return NULL;
-}
-
-void measure_revoke(const struct bench_options *opt)
-{
-	static double ns[1024];
-	static u64 page[CHUNK];
-	static struct crew crew;
-	struct member *m = &crew.member[0];
-	int round;
-
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
-		    0, 0))
-		return;
-	crew.rival = &bench_biased;
-	crew.tracker = crew.rival->create(crew.rival, 1, ENTRIES);
-	crew.page = page;
-	crew.nr = 1;
-	measure_pin(1);
-	crew_run(&crew, revoke_thread);
-	while (!atomic_read(&crew.arrived))
-		cpu_relax();
-	for (round = 0; round < opt->rounds; round++) {
-		struct timespec nap = { .tv_nsec = 20000 };
-		double t = bench_now();
-
-		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-		ns[round] = bench_now() - t;
-		nanosleep(&nap, NULL);
-	}
-	WRITE_ONCE(crew.stop, true);
-	pthread_join(m->thread, NULL);
-	bench_begin(opt->out, "revoke");
-	bench_values(opt->out, "ns", ns, opt->rounds);
-	bench_end(opt->out);
-	bench_progress("experiment: revoke a claim", 1, 1);
-	crew.rival->destroy(crew.tracker);
 }

@@ -89,8 +89,6 @@ extern const struct bench_rival bench_vm_lockfree;
 extern const struct bench_rival bench_bitmap;
 extern const struct bench_rival bench_pool[BENCH_SPEC];
 extern const struct bench_rival bench_pool_nostop[BENCH_SPEC];
-extern const struct bench_rival bench_kept;
-extern const struct bench_rival bench_biased;
 
 /**
  * struct bench_options - how much is done
@@ -134,7 +132,6 @@ void measure_pair(const struct bench_options *opt);
 void measure_threads(const struct bench_options *opt);
 void measure_device(const struct bench_options *opt);
 void measure_scale(const struct bench_options *opt);
-void measure_revoke(const struct bench_options *opt);
 void simulate_capacity(const struct bench_options *opt);
 void simulate_drains(const struct bench_options *opt);
 void simulate_twin(const struct bench_options *opt);

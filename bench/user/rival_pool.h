@@ -9,16 +9,10 @@
  * struct pool_vcpu - what a vCPU has
  * @user: of the pool
  * @request: it has to leave the guest
- * @held: for the experiments, a claim that is kept
- * @busy: for the experiments, in the middle of a mark
- * @recall: for the experiments, somebody wants the ring
  */
 struct pool_vcpu {
 	struct kvm_dirty_pool_user user ____cacheline_aligned_in_smp;
 	bool request;
-	bool busy;
-	bool recall;
-	struct kvm_dirty_pool_claim held;
 };
 
 struct pool_tracker {
@@ -32,6 +26,5 @@ struct pool_tracker {
 
 void *pool_create(const struct bench_rival *rival, u32 nr, u32 entries);
 void pool_destroy(void *tracker);
-void pool_hand_back(struct pool_tracker *t, u32 who);
 
 #endif

@@ -99,39 +99,6 @@ static void capacity_cell(const struct bench_options *opt,
 	rival->destroy(tracker);
 }
 
-/*
- * What a claim that is kept costs in capacity: all vCPUs are loaded and hold a
- * ring each, then one marks until there is no other ring.
- */
-static void capacity_kept(const struct bench_options *opt, u32 nr, u32 entries,
-			  bool recall)
-{
-	struct pool_tracker *t = pool_create(&bench_kept, nr, entries);
-	const u64 *page = some_pages();
-	u64 marked = 0;
-	u32 i;
-
-	for (i = 1; i < nr; i++)
-		bench_kept.run(t, i, page, 1, 1);
-	for (;;) {
-		/* A kick makes the others return theirs. */
-		for (i = 1; recall && i < nr; i++)
-			pool_hand_back(t, i);
-		marked += bench_kept.run(t, 0, page + marked % PAGES, 1, 1);
-		if (bench_kept.gate(t, 0))
-			break;
-	}
-	bench_begin(opt->out, "kept");
-	bench_number(opt->out, "vcpus", nr);
-	bench_number(opt->out, "entries", entries);
-	bench_number(opt->out, "recall", recall);
-	bench_number(opt->out, "stop", marked);
-	bench_end(opt->out);
-	for (i = 0; i < nr; i++)
-		pool_hand_back(t, i);
-	pool_destroy(t);
-}
-
 void simulate_capacity(const struct bench_options *opt)
 {
 	static const struct bench_rival *const rivals[] = {
@@ -149,10 +116,6 @@ void simulate_capacity(const struct bench_options *opt)
 					      &skews[s]);
 		}
 		bench_progress("3. capacity under skew", nr, most);
-	}
-	for (nr = 2; nr <= most && nr <= 64; nr *= 2) {
-		capacity_kept(opt, nr, entries, false);
-		capacity_kept(opt, nr, entries, true);
 	}
 }
 
