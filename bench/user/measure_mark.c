@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* One thread: what a mark costs, and its parts. */
+#include <stdio.h>
 #include <linux/atomic.h>
 #include <linux/slab.h>
 #include "measure.h"
@@ -18,13 +19,6 @@
 #define WARM		2	/* chunks: all entries of a ring */
 #define PARTS		128
 
-static const struct bench_rival *const rivals[] = {
-	&bench_per_vcpu, &bench_vm_spinlock, &bench_vm_lockfree, &bench_bitmap,
-	&bench_pool[0], &bench_pool[1], &bench_pool[2], &bench_pool[3],
-};
-
-#define RIVALS	ARRAY_SIZE(rivals)
-
 static const u32 batches[] = { 1, 8, 64, 512 };
 
 static double mark_slice(const struct bench_rival *rival, void *tracker,
@@ -36,7 +30,7 @@ static double mark_slice(const struct bench_rival *rival, void *tracker,
 	for (try = 0; try < TRIES; try++) {
 		measure_disturbed();
 		sum = 0;
-		/* The first ones bring the ring back into the CPU's cache. */
+		/* The first chunks bring the ring back into the cache. */
 		for (i = 0; i < WARM + CHUNKS; i++) {
 			t = bench_now();
 			rival->run(tracker, 0, page, CHUNK, batch);
@@ -51,7 +45,7 @@ static double mark_slice(const struct bench_rival *rival, void *tracker,
 	return sum / (CHUNKS * CHUNK);
 }
 
-/* One uncontended locked compare-and-swap, and the store that undoes it. */
+/* An uncontended locked compare-and-swap, with the store that undoes it. */
 static noinline double cas_slice(atomic_t *word, bool undo)
 {
 	double t = bench_now();
@@ -75,7 +69,7 @@ static noinline double cas_slice(atomic_t *word, bool undo)
 	return (bench_now() - t) / CHUNK;
 }
 
-/* A fixed amount of work, to see whether the CPU's speed changes. */
+/* A fixed amount of work shows whether the CPU's speed changes. */
 static noinline double pace_slice(void)
 {
 	double t = bench_now();
@@ -92,19 +86,21 @@ static noinline double pace_slice(void)
 
 void measure_mark(const struct bench_options *opt)
 {
-	static double ns[ARRAY_SIZE(batches)][ARRAY_SIZE(rivals)][1024];
-	static double cas[2][1024], pace[1024];
+	static double ns[ARRAY_SIZE(batches)][BENCH_MAX_RIVALS][MAX_ROUNDS];
+	static double cas[2][MAX_ROUNDS], pace[MAX_ROUNDS];
 	static u64 page[CHUNK];
 	atomic_t *word = bench_alloc(sizeof(*word));
-	void *tracker[ARRAY_SIZE(rivals)];
+	struct bench_rivals rivals = { };
+	void *tracker[BENCH_MAX_RIVALS];
 	int b, i, round;
 
+	rivals_add_all(&rivals);
 	measure_pin(0);
-	/* 512 pages at once are what PML logs: with its reserve. */
+	/* PML logs 512 pages at once, and has a reserve for them. */
 	bench_pml = 512;
-	measure_pages(page, CHUNK, 1);
-	for (i = 0; i < RIVALS; i++)
-		tracker[i] = rivals[i]->create(rivals[i], VCPUS, ENTRIES);
+	bench_pages(page, CHUNK, 1);
+	for (i = 0; i < rivals.nr; i++)
+		tracker[i] = rivals.of[i]->create(rivals.of[i], VCPUS, ENTRIES);
 
 	for (round = -2; round < opt->rounds; round++) {
 		int at = round < 0 ? 0 : round;
@@ -113,10 +109,10 @@ void measure_mark(const struct bench_options *opt)
 		cas[1][at] = cas_slice(word, true);
 		pace[at] = pace_slice();
 		for (b = 0; b < ARRAY_SIZE(batches); b++) {
-			for (i = 0; i < RIVALS; i++) {
-				int k = (i + at) % RIVALS;
+			for (i = 0; i < rivals.nr; i++) {
+				int k = (i + at) % rivals.nr;
 
-				ns[b][k][at] = mark_slice(rivals[k], tracker[k],
+				ns[b][k][at] = mark_slice(rivals.of[k], tracker[k],
 							  page, batches[b]);
 			}
 		}
@@ -124,9 +120,9 @@ void measure_mark(const struct bench_options *opt)
 	}
 
 	for (b = 0; b < ARRAY_SIZE(batches); b++) {
-		for (i = 0; i < RIVALS; i++) {
+		for (i = 0; i < rivals.nr; i++) {
 			bench_begin(opt->out, "mark");
-			bench_text(opt->out, "rival", rivals[i]->name);
+			bench_text(opt->out, "rival", rivals.of[i]->name);
 			bench_number(opt->out, "batch", batches[b]);
 			bench_values(opt->out, "ns", ns[b][i], opt->rounds);
 			bench_end(opt->out);
@@ -142,15 +138,15 @@ void measure_mark(const struct bench_options *opt)
 	bench_values(opt->out, "ns", pace, opt->rounds);
 	bench_end(opt->out);
 
-	for (i = 0; i < RIVALS; i++)
-		rivals[i]->destroy(tracker[i]);
+	for (i = 0; i < rivals.nr; i++)
+		rivals.of[i]->destroy(tracker[i]);
 	kfree(word);
 	bench_pml = 0;
 }
 
 /*
- * Claim, push and return apart: PARTS users claim a ring each, push once, and
- * return it, all of them before the next step begins.
+ * Claim, push and return on their own: PARTS users claim a ring each; when all
+ * have one, each pushes once; then each returns its ring.
  */
 static void parts_slice(struct pool_tracker *t, double *claim, double *push,
 			double *give)
@@ -178,18 +174,18 @@ static void parts_slice(struct pool_tracker *t, double *claim, double *push,
 
 void measure_parts(const struct bench_options *opt)
 {
-	static double ns[BENCH_SPEC][3][1024];
+	static double ns[BENCH_MAX_POLICIES][3][MAX_ROUNDS];
 	static const char *const part[] = { "claim", "push", "return" };
-	void *tracker[BENCH_SPEC];
+	void *tracker[BENCH_MAX_POLICIES];
 	int i, k, round;
 
 	measure_pin(0);
-	for (i = 0; i < BENCH_SPEC; i++)
+	for (i = 0; i < bench_nr_policies; i++)
 		tracker[i] = bench_pool[i].create(&bench_pool[i], PARTS, 256);
 	for (round = -2; round < opt->rounds; round++) {
 		int at = round < 0 ? 0 : round;
 
-		for (i = 0; i < BENCH_SPEC; i++) {
+		for (i = 0; i < bench_nr_policies; i++) {
 			parts_slice(tracker[i], &ns[i][0][at], &ns[i][1][at],
 				    &ns[i][2][at]);
 			bench_drain(&bench_pool[i], tracker[i]);
@@ -197,7 +193,7 @@ void measure_parts(const struct bench_options *opt)
 		bench_progress("1. claim, push and return apart", at + 1,
 			       opt->rounds);
 	}
-	for (i = 0; i < BENCH_SPEC; i++) {
+	for (i = 0; i < bench_nr_policies; i++) {
 		bench_begin(opt->out, "parts");
 		bench_text(opt->out, "rival", bench_pool[i].name);
 		for (k = 0; k < 3; k++)
@@ -212,29 +208,31 @@ void count_instructions(void)
 {
 	static u64 page[CHUNK];
 	struct kvm_dirty_pool_claim claim;
+	struct bench_rivals rivals = { };
 	struct pool_tracker *t;
 	char name[64];
 	int b, i, k;
 
+	rivals_add_all(&rivals);
 	bench_pml = 512;
-	measure_pages(page, CHUNK, 1);
-	for (i = 0; i < RIVALS; i++) {
-		void *tracker = rivals[i]->create(rivals[i], VCPUS, ENTRIES);
+	bench_pages(page, CHUNK, 1);
+	for (i = 0; i < rivals.nr; i++) {
+		void *tracker = rivals.of[i]->create(rivals.of[i], VCPUS, ENTRIES);
 
 		for (b = 0; b < ARRAY_SIZE(batches); b++) {
-			rivals[i]->run(tracker, 0, page, CHUNK, batches[b]);
-			bench_drain(rivals[i], tracker);
-			snprintf(name, sizeof(name), "%s %u %u", rivals[i]->name,
+			rivals.of[i]->run(tracker, 0, page, CHUNK, batches[b]);
+			bench_drain(rivals.of[i], tracker);
+			snprintf(name, sizeof(name), "%s %u %u", rivals.of[i]->name,
 				 batches[b], CHUNK);
 			CALLGRIND_ZERO_STATS;
-			rivals[i]->run(tracker, 0, page, CHUNK, batches[b]);
+			rivals.of[i]->run(tracker, 0, page, CHUNK, batches[b]);
 			CALLGRIND_DUMP_STATS_AT(name);
-			bench_drain(rivals[i], tracker);
+			bench_drain(rivals.of[i], tracker);
 		}
-		rivals[i]->destroy(tracker);
+		rivals.of[i]->destroy(tracker);
 	}
 
-	for (i = 0; i < BENCH_SPEC; i++) {
+	for (i = 0; i < bench_nr_policies; i++) {
 		t = bench_pool[i].create(&bench_pool[i], VCPUS, ENTRIES);
 		for (k = 0; k < 2 * VCPUS; k++) {
 			snprintf(name, sizeof(name), "%s claim 1", bench_pool[i].name);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a claim costs as the number of rings grows. */
-#include <string.h>
 #include "measure.h"
 #include "rival_pool.h"
 
@@ -9,11 +8,11 @@
 
 /*
  * free		all rings are FREE
- * one free	the user's ring is parked, and so are all but the last
+ * one free	all rings but the last are parked, the user's own included
  * none free	no ring is FREE, and the claim does not take reserves
- * one reserve	no ring is FREE, and all reserves but the last's are full: the
- *		first claim of a stay in the guest, so the user knows nothing
- * no reserve	all are full: a mark would be lost
+ * one reserve	no ring is FREE, and only the last ring's reserve has room.  The
+ *		first claim of a stay in the guest, so the user has no hint
+ * no reserve	all rings are full: a mark would be lost
  */
 enum state { FREE, LAST, NONE, RESERVE, FULL, STATES };
 
@@ -21,7 +20,7 @@ static const char *const state_name[STATES] = {
 	"free", "one free", "none free", "one reserve", "no reserve"
 };
 
-/* Push into a ring, whatever the policy, until that parks it or fills it. */
+/* Push into a ring behind the policy's back, until it is parked or full. */
 static void fill(struct pool_tracker *t, u32 i)
 {
 	struct kvm_dirty_pool_ring *ring = &t->ring[i];
@@ -74,16 +73,16 @@ static double scale_slice(struct pool_tracker *t, enum state state)
 
 	for (try = 0; try < TRIES; try++) {
 		measure_disturbed();
-		/* What a claim looks at is in the CPU's cache, if it fits. */
+		/* Warm the cache with all that a claim looks at. */
 		for (i = -warm; i < CLAIMS; i++) {
 			bool claimed;
 
 			if (!i)
 				ns = bench_now();
-			/* The user's own ring is parked: it has to search. */
+			/* The user's own ring is parked: force a search. */
 			if (state != FREE)
 				user->last = &t->ring[0];
-			/* As after the gate. */
+			/* The gate leaves no hint behind. */
 			if (state == RESERVE)
 				user->home = 0;
 			claimed = kvm_dirty_pool_claim(&t->pool, user, flags,
@@ -104,13 +103,13 @@ static double scale_slice(struct pool_tracker *t, enum state state)
 
 void measure_scale(const struct bench_options *opt)
 {
-	static double ns[BENCH_SPEC][STATES][SIZES][1024];
-	static void *tracker[BENCH_SPEC][STATES][SIZES];
+	static double ns[BENCH_MAX_POLICIES][STATES][SIZES][MAX_ROUNDS];
+	static void *tracker[BENCH_MAX_POLICIES][STATES][SIZES];
 	int sizes = opt->quick ? 5 : SIZES, rounds = (opt->rounds + 3) / 4;
 	int p, s, n, round;
 
 	measure_pin(0);
-	for (p = 0; p < BENCH_SPEC; p++) {
+	for (p = 0; p < bench_nr_policies; p++) {
 		for (s = 0; s < STATES; s++) {
 			for (n = 0; n < sizes; n++)
 				tracker[p][s][n] = scale_create(p, BIT(n), s);
@@ -119,8 +118,8 @@ void measure_scale(const struct bench_options *opt)
 	for (round = -1; round < rounds; round++) {
 		int at = round < 0 ? 0 : round;
 
-		/* What is compared follows on each other. */
-		for (p = 0; p < BENCH_SPEC; p++) {
+		/* What is compared is measured back to back. */
+		for (p = 0; p < bench_nr_policies; p++) {
 			for (s = 0; s < STATES; s++) {
 				for (n = 0; n < sizes; n++)
 					ns[p][s][n][at] =
@@ -129,7 +128,7 @@ void measure_scale(const struct bench_options *opt)
 		}
 		bench_progress("6. a claim among 1 to 1024 rings", at + 1, rounds);
 	}
-	for (p = 0; p < BENCH_SPEC; p++) {
+	for (p = 0; p < bench_nr_policies; p++) {
 		for (s = 0; s < STATES; s++) {
 			for (n = 0; n < sizes; n++) {
 				bench_begin(opt->out, "scale");

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Ways of tracking dirty pages, behind one interface, and what is measured of
- * them.
+ * Ways of tracking dirty pages, behind one interface.  They know nothing of
+ * what is measured.
  */
 #ifndef BENCH_RIVAL_H
 #define BENCH_RIVAL_H
 
-#include <stdio.h>
 #include <linux/bits.h>
 #include <linux/cache.h>
 #include <linux/types.h>
+#include "util.h"
 
 /* Pages of the VM: 1 GiB. */
 #define BENCH_PAGES		BIT(18)
@@ -17,7 +17,8 @@
 /* Instead of a vCPU: the VM, a device for example. */
 #define BENCH_VM		(~0u)
 
-#define BENCH_SPEC		4	/* policies that are built in */
+#define BENCH_MAX_POLICIES	16
+#define BENCH_MAX_RIVALS	(2 * BENCH_MAX_POLICIES + 8)
 
 /**
  * struct bench_tracker - what all trackers begin with
@@ -35,7 +36,7 @@ struct bench_tracker {
  * struct bench_stats - what the pool counts
  * @claims: of rings
  * @retries: claims that failed before
- * @moves: claims by another user than the one before
+ * @moves: claims by another user than the previous one
  */
 struct bench_stats {
 	u64 claims;
@@ -58,13 +59,13 @@ struct bench_harvest {
  * @name: in the results
  * @policy: of the pool
  * @nostop: parking a ring does not make the vCPU exit
- * @create: for a number of vCPUs with a ring of so many entries each, or with
- *	one ring of the same size in all
- * @destroy: the opposite
+ * @create: for @nr vCPUs with a ring of @entries each, or with one ring of the
+ *	same size in total
+ * @destroy: undo @create
  * @run: vCPU @who marks pages, in batches, and stops after a batch that makes
  *	it exit; returns how many it marked
- * @exit: does the vCPU exit; taken note of
- * @gate: must the vCPU stay out of the guest
+ * @exit: does the vCPU exit?  Clears the request
+ * @gate: must the vCPU stay out of the guest?
  * @harvest: flag all entries as harvested
  * @reset: take them back
  * @stats: optional
@@ -87,55 +88,48 @@ extern const struct bench_rival bench_per_vcpu;
 extern const struct bench_rival bench_vm_spinlock;
 extern const struct bench_rival bench_vm_lockfree;
 extern const struct bench_rival bench_bitmap;
-extern const struct bench_rival bench_pool[BENCH_SPEC];
-extern const struct bench_rival bench_pool_nostop[BENCH_SPEC];
 
-/**
- * struct bench_options - how much is done
- * @out: where the results go, a line of JSON each
- * @rounds: repetitions of short slices
- * @loops: repetitions of those that take tens of milliseconds
- * @quick: less of everything, to see that it works
+/*
+ * The pool under each policy that was asked for.  bench_main_policy is the one
+ * that stands for the pool where one is enough: the kernel's default if it is
+ * among them, else the first.
  */
-struct bench_options {
-	FILE *out;
-	int rounds;
-	int loops;
-	bool quick;
+extern struct bench_rival bench_pool[BENCH_MAX_POLICIES];
+extern struct bench_rival bench_pool_nostop[BENCH_MAX_POLICIES];
+extern int bench_nr_policies;
+extern int bench_main_policy;
+
+/* Dies if the registry of policies has none of that name. */
+void bench_add_policy(const char *name);
+
+/* The rivals of one measurement, in the order of the results. */
+struct bench_rivals {
+	const struct bench_rival *of[BENCH_MAX_RIVALS];
+	int nr;
 };
 
-/* Entries that upstream and the pool keep in reserve; with PML 512 more. */
-extern u32 bench_pml;
-extern unsigned long bench_warnings;
-extern unsigned long bench_disturbed;
-extern unsigned long bench_slices;
-extern int bench_cpus;
+void rivals_add(struct bench_rivals *list, const struct bench_rival *rival);
+/* The pool under each policy. */
+void rivals_add_pool(struct bench_rivals *list);
+/* The pool under the main policy, with NOSTOP. */
+void rivals_add_nostop(struct bench_rivals *list);
+/* All rivals without NOSTOP. */
+void rivals_add_all(struct bench_rivals *list);
 
+/* Entries that upstream and the pool keep in reserve; PML adds bench_pml. */
+extern u32 bench_pml;
 u32 bench_rsvd(void);
-void *bench_alloc(size_t size);
-u64 bench_random(u64 *state);
-void bench_begin(FILE *out, const char *what);
-void bench_text(FILE *out, const char *name, const char *text);
-void bench_number(FILE *out, const char *name, double v);
-void bench_values(FILE *out, const char *name, const double *v, int nr);
-void bench_end(FILE *out);
-void bench_progress(const char *what, int at, int of);
-void bench_drain(const struct bench_rival *rival, void *tracker);
+
+/* What must never happen, but did. */
+extern unsigned long bench_warnings;
+
+/* Random pages of the VM. */
+void bench_pages(u64 *page, int nr, u64 seed);
 
 struct kvm_dirty_gfn;
+/* Harvest one ring as userspace does; returns the number of entries. */
 u32 bench_harvest_ring(struct kvm_dirty_gfn *gfns, u32 size, u32 *fetch,
 		       struct bench_harvest *harvest);
-
-void measure_mark(const struct bench_options *opt);
-void measure_parts(const struct bench_options *opt);
-void measure_pair(const struct bench_options *opt);
-void measure_threads(const struct bench_options *opt);
-void measure_device(const struct bench_options *opt);
-void measure_scale(const struct bench_options *opt);
-void simulate_capacity(const struct bench_options *opt);
-void simulate_drains(const struct bench_options *opt);
-void simulate_twin(const struct bench_options *opt);
-void simulate_memory(const struct bench_options *opt);
-void count_instructions(void);
+void bench_drain(const struct bench_rival *rival, void *tracker);
 
 #endif

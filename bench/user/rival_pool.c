@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The pool, as virt/kvm/dirty_ring_pool_kvm.c uses it.
+ * The pool, called as virt/kvm/dirty_ring_pool_kvm.c does, under each policy
+ * that was asked for.
  */
+#include <stdlib.h>
 #include <linux/preempt.h>
 #include <linux/slab.h>
 #include "rival_pool.h"
@@ -68,7 +70,7 @@ void *pool_create(const struct bench_rival *rival, u32 nr, u32 entries)
 	t->fetch = bench_alloc(nr * sizeof(*t->fetch));
 	if (kvm_dirty_pool_init(&t->pool, &pool_ops, nr) ||
 	    kvm_dirty_pool_set_policy(&t->pool, rival->policy))
-		return NULL;
+		bench_die("can't create a pool under %s", rival->policy);
 	for (i = 0; i < nr; i++) {
 		kvm_dirty_pool_user_init(&t->vcpu[i].user, i);
 		kvm_dirty_pool_ring_init(&t->ring[i], bench_alloc(bytes),
@@ -94,7 +96,7 @@ void pool_destroy(void *tracker)
 	kfree(t);
 }
 
-/* A mark a page, as mark_page_dirty_in_slot() makes it. */
+/* One mark for each page, as mark_page_dirty_in_slot() makes it. */
 static u32 pool_run_single(struct pool_tracker *t,
 			   struct kvm_dirty_pool_user *user,
 			   const u64 *page, u32 nr, const bool *request)
@@ -208,30 +210,42 @@ static void pool_stats(void *tracker, struct bench_stats *stats)
 	}
 }
 
-#define POOL(label, pol, stop) {		\
-	.name		= label,		\
-	.policy		= pol,			\
-	.nostop		= stop,			\
-	.create		= pool_create,		\
-	.destroy	= pool_destroy,		\
-	.run		= pool_run,		\
-	.exit		= pool_exit,		\
-	.gate		= pool_gate,		\
-	.harvest	= pool_harvest,		\
-	.reset		= pool_reset,		\
-	.stats		= pool_stats,		\
+static struct bench_rival pool_rival(const char *name, const char *suffix)
+{
+	struct bench_rival rival = {
+		.policy		= name,
+		.nostop		= *suffix,
+		.create		= pool_create,
+		.destroy	= pool_destroy,
+		.run		= pool_run,
+		.exit		= pool_exit,
+		.gate		= pool_gate,
+		.harvest	= pool_harvest,
+		.reset		= pool_reset,
+		.stats		= pool_stats,
+	};
+	char *label;
+
+	if (asprintf(&label, "%s%s", name, suffix) < 0)
+		bench_die("out of memory");
+	rival.name = label;
+	return rival;
 }
 
-const struct bench_rival bench_pool[BENCH_SPEC] = {
-	POOL("last-used", "last-used", false),
-	POOL("round-robin", "round-robin", false),
-	POOL("lru", "lru", false),
-	POOL("mru", "mru", false),
-};
+void bench_add_policy(const char *name)
+{
+	const struct kvm_dirty_pool_policy *policy = kvm_dirty_pool_policy_get(name);
+	char fallback[KVM_DIRTY_RING_POLICY_NAME_MAX];
+	int i = bench_nr_policies;
 
-const struct bench_rival bench_pool_nostop[BENCH_SPEC] = {
-	POOL("last-used+nostop", "last-used", true),
-	POOL("round-robin+nostop", "round-robin", true),
-	POOL("lru+nostop", "lru", true),
-	POOL("mru+nostop", "mru", true),
-};
+	if (!policy)
+		bench_die("there is no policy '%s'", name);
+	if (i == BENCH_MAX_POLICIES)
+		bench_die("more than %d policies", BENCH_MAX_POLICIES);
+	kvm_dirty_pool_policy_get_default(fallback);
+	if (!strcmp(policy->name, fallback))
+		bench_main_policy = i;
+	bench_pool[i] = pool_rival(policy->name, "");
+	bench_pool_nostop[i] = pool_rival(policy->name, "+nostop");
+	bench_nr_policies++;
+}

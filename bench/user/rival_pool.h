@@ -6,8 +6,8 @@
 #include "rival.h"
 
 /**
- * struct pool_vcpu - what a vCPU has
- * @user: of the pool
+ * struct pool_vcpu - a vCPU, as far as the pool is concerned
+ * @user: its claims
  * @request: it has to leave the guest
  */
 struct pool_vcpu {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A ring per vCPU: upstream's virt/kvm/dirty_ring.c.  Marks of the VM have no
- * ring there; they go to a bitmap beside the rings, as on arm64.
+ * ring there; they go to a bitmap of their own, as on arm64.
  */
 #include <linux/bitmap.h>
 #include <linux/kvm_host.h>
@@ -16,9 +16,6 @@ struct upstream {
 	u32 *fetch;
 	unsigned long *backup;
 };
-
-u32 bench_pml;
-unsigned long bench_warnings;
 
 int kvm_cpu_dirty_log_size(void)
 {

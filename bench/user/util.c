@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
-#include <linux/atomic.h>
-#include <linux/kvm.h>
 #include <linux/slab.h>
-#include "measure.h"
+#include "util.h"
+
+void bench_die(const char *fmt, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "pool_bench: ");
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fprintf(stderr, "\n");
+	exit(1);
+}
 
 void *bench_alloc(size_t size)
 {
 	void *p = kzalloc(size, GFP_KERNEL);
 
-	if (!p) {
-		fprintf(stderr, "out of memory\n");
-		exit(1);
-	}
+	if (!p)
+		bench_die("out of memory");
 	return p;
 }
 
@@ -27,7 +35,6 @@ u64 bench_random(u64 *state)
 	return z ^ z >> 31;
 }
 
-/* A line of JSON. */
 void bench_begin(FILE *out, const char *what)
 {
 	fprintf(out, "{\"q\":\"%s\"", what);
@@ -76,35 +83,4 @@ void bench_progress(const char *what, int at, int of)
 	else
 		return;
 	last = bench_now();
-}
-
-/* What userspace does with the entries of one ring; returns how many. */
-u32 bench_harvest_ring(struct kvm_dirty_gfn *gfns, u32 size, u32 *fetch,
-		       struct bench_harvest *harvest)
-{
-	u32 found = 0;
-
-	for (;;) {
-		struct kvm_dirty_gfn *gfn = &gfns[*fetch & (size - 1)];
-
-		/* Pairs with the release by which the entry is published. */
-		if (smp_load_acquire(&gfn->flags) != KVM_DIRTY_GFN_F_DIRTY)
-			break;
-		/* Pairs with the acquire of the reset. */
-		smp_store_release(&gfn->flags, KVM_DIRTY_GFN_F_RESET);
-		(*fetch)++;
-		found++;
-	}
-	harvest->total += found;
-	if (found > harvest->longest)
-		harvest->longest = found;
-	return found;
-}
-
-void bench_drain(const struct bench_rival *rival, void *tracker)
-{
-	struct bench_harvest harvest = { 0 };
-
-	rival->harvest(tracker, &harvest);
-	rival->reset(tracker);
 }
