@@ -1,21 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""index.html: one self-contained page of what build/report/*.json hold.
-
-A section is a module section_NAME.py beside this file with
-  SOURCE   the JSON file that it shows, or some of them: section() then gets a
-           list; without those files there is no section
-  ORDER    where it stands on the page
-  TITLE    its heading
-  section(data, figure) -> HTML
-where figure(name, svg, caption) saves name.svg beside the page and returns the
-HTML that shows it.
-"""
-import glob
+"""index.html: one self-contained page of what build/report/*.json hold."""
 import html
 import importlib
 import os
+import pkgutil
 
-import rundata
+import sections
+from data import files
 
 STYLE = """
 :root { color-scheme: light; }
@@ -49,18 +40,20 @@ dd { margin: 0 0 0 1.2em; }
 """
 
 
-def sections(folder):
+def found(folder):
     """The sections that have something to show: (module, data), in order."""
-    found = []
-    here = os.path.dirname(os.path.abspath(__file__))
-    for path in sorted(glob.glob(os.path.join(here, "section_*.py"))):
-        module = importlib.import_module(os.path.splitext(os.path.basename(path))[0])
-        one = isinstance(module.SOURCE, str)
-        sources = [os.path.join(folder, s) for s in ([module.SOURCE] if one else module.SOURCE)]
-        if all(map(os.path.exists, sources)):
-            data = [rundata.load(s) for s in sources]
-            found.append((module, data[0] if one else data))
-    return sorted(found, key=lambda f: f[0].ORDER)
+    out = []
+    for info in pkgutil.iter_modules(sections.__path__):
+        module = importlib.import_module(f"sections.{info.name}")
+        sources = getattr(module, "SOURCE", None)
+        if not sources:
+            continue
+        one = isinstance(sources, str)
+        paths = [os.path.join(folder, s) for s in ([sources] if one else sources)]
+        if all(map(os.path.exists, paths)):
+            data = [files.load(path) for path in paths]
+            out.append((module, data[0] if one else data))
+    return sorted(out, key=lambda f: f[0].ORDER)
 
 
 def write(folder):
@@ -69,8 +62,8 @@ def write(folder):
             f.write(svg)
         return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
 
-    parts = [(m.__name__, m.TITLE, m.section(data, figure))
-             for m, data in sections(folder)]
+    parts = [(m.__name__.split(".")[-1], m.TITLE, m.section(data, figure))
+             for m, data in found(folder)]
     if not parts:
         raise SystemExit(f"{folder}: there is nothing to report")
     links = " · ".join(f"<a href='#{name}'>{html.escape(title)}</a>"

@@ -5,10 +5,10 @@ import glob
 import os
 import statistics
 
-import rundata
+from data import files, modes
+from data.summary import target
 
-POLICIES = ("last-used", "round-robin", "lru", "mru")
-RIVALS = ("per-vcpu", "vm-spinlock", "vm-lockfree", "bitmap") + POLICIES
+BASELINES = ("per-vcpu", "vm-spinlock", "vm-lockfree", "bitmap")
 LABELS = {
     "per-vcpu": "ring per vCPU (upstream)",
     "vm-spinlock": "one ring, spinlock",
@@ -16,6 +16,25 @@ LABELS = {
     "bitmap": "bitmap",
     "bare loop": "a loop without memory",
 }
+
+
+def policies(data):
+    """Those that were measured, in their order."""
+    names = data["env"].get("policies")
+    return tuple(names.split(",")) if names else modes.POLICIES
+
+
+def main_policy(data):
+    """The one that stands for the pool."""
+    return data["env"].get("policy", modes.DEFAULT)
+
+
+def nostop(data):
+    return main_policy(data) + "+nostop"
+
+
+def rivals(data):
+    return BASELINES + policies(data)
 
 
 def label(name):
@@ -43,19 +62,18 @@ def instructions(folder):
 
 
 def collect(lines, out, counts, *meta):
-    env, cells = {}, []
-    for item in rundata.json_lines(lines):
+    env, found = {}, []
+    for item in files.lines(lines):
         if item["q"] == "env":
             env = item
         else:
-            cells.append(item)
+            found.append(item)
     if not env:
         raise SystemExit(f"{lines}: the benchmark did not get to its end")
-    data = {"meta": dict(m.split("=", 1) for m in meta), "env": env,
-            "instructions": instructions(counts), "cells": cells}
-    data["targets"] = [dict(zip(("target", "value", "limit", "met"), t))
-                       for t in targets(data)]
-    rundata.write_json(out, data)
+    data = {"meta": files.meta(meta), "env": env, "instructions": instructions(counts),
+            "cells": found}
+    data["targets"] = targets(data)
+    files.write(out, data)
 
 
 def cells(data, q, **match):
@@ -107,38 +125,38 @@ def scale(data, rival, state, rings):
 
 
 def targets(data):
-    """(what, value, limit, met), each a ratio of one run."""
+    """Ratios of one run.  What was not measured has none."""
     out = []
+    pool = main_policy(data)
 
     def add(what, value, limit, least=False, unit="×"):
-        met = value >= limit if least else value <= limit
-        sign = "≥" if least else "≤"
-        out.append((what, f"{value:.2f}{unit}", f"{sign} {limit:.2f}{unit}", met))
+        out.append(target(what, f"{value:.2f}{unit}", f"{'≥' if least else '≤'} {limit:.2f}{unit}",
+                          value >= limit if least else value <= limit))
 
     base = marks(data, "per-vcpu", 1)
     cas = values(data, "ns", "cas", undo=0)
     if base and cas:
-        ours = marks(data, "last-used", 1)
+        ours = marks(data, pool, 1)
         allowed = med([b + 1.2 * c for b, c in zip(base, cas)])
-        add(f"mark, batch 1, last-used: the per-vCPU ring's {med(base):.2f} ns + 1.2 × "
+        add(f"mark, batch 1, {pool}: the per-vCPU ring's {med(base):.2f} ns + 1.2 × "
             f"one compare-and-swap ({med(cas):.2f} ns)", med(ours), allowed, unit=" ns")
         for batch in (64, 512):
-            add(f"mark, batch {batch}, last-used, against the per-vCPU ring",
-                ratio(marks(data, "last-used", batch), marks(data, "per-vcpu", batch)), 1.0)
-    two = pair(data, "last-used", 2)
+            add(f"mark, batch {batch}, {pool}, against the per-vCPU ring",
+                ratio(marks(data, pool, batch), marks(data, "per-vcpu", batch)), 1.0)
+    two = pair(data, pool, 2)
     if two:
         base, bare = (ratio(pair(data, r, 2), pair(data, r, 1)) for r in ("per-vcpu", "bare loop"))
-        add("2 threads on 2 CPUs, last-used, batch 1, against one thread (the per-vCPU ring, which "
+        add(f"2 threads on 2 CPUs, {pool}, batch 1, against one thread (the per-vCPU ring, which "
             f"shares nothing: {base:.2f}×; a loop without memory: {bare:.2f}×)",
-            ratio(two, pair(data, "last-used", 1)), 1.9, True)
+            ratio(two, pair(data, pool, 1)), 1.9, True)
         add("… against one ring under a spinlock",
             ratio(two, pair(data, "vm-spinlock", 2)), 4, True)
         add("… against one lock-free ring",
             ratio(two, pair(data, "vm-lockfree", 2)), 2, True)
     worst = None
     for c in cells(data, "capacity", rival="per-vcpu", skew="one-hot"):
-        pool = cell(data, "capacity", rival="last-used", skew="one-hot", vcpus=c["vcpus"])
-        value = pool["stop"] / c["stop"] / c["vcpus"]
+        here = cell(data, "capacity", rival=pool, skew="one-hot", vcpus=c["vcpus"])
+        value = here["stop"] / c["stop"] / c["vcpus"]
         worst = value if worst is None else min(worst, value)
     if worst is not None:
         add("capacity when one vCPU of N dirties, times N of the per-vCPU ring's, worst N",
@@ -146,15 +164,15 @@ def targets(data):
     rings = sorted({c["rings"] for c in cells(data, "scale")})
     if len(rings) > 2:
         top = rings[-1]
-        for policy in POLICIES:
+        for policy in policies(data):
             add(f"claim, {policy}, {top} rings against 2, all FREE",
                 ratio(scale(data, policy, "free", top), scale(data, policy, "free", 2)), 1.2)
         worst = max(ratio(scale(data, p, "one free", top), scale(data, p, "one free", 2))
-                    for p in POLICIES)
+                    for p in policies(data))
         add(f"claim, {top} rings against 2, all parked but one, worst policy "
             "(a scan of all rings: the ratio of rings)", worst, 4)
         worst = max(ratio(scale(data, p, "one reserve", top),
-                          scale(data, p, "one reserve", 2)) for p in POLICIES)
+                          scale(data, p, "one reserve", 2)) for p in policies(data))
         add(f"first claim of a reserve, {top} rings against 2, all reserves full but one", worst, 4)
     return out
 
@@ -165,7 +183,7 @@ def winners(data):
     out = []
 
     def add(workload, measure, unit, get, small=True):
-        got = {p: get(p) for p in POLICIES}
+        got = {p: get(p) for p in policies(data)}
         if all(v is not None for v in got.values()):
             out.append((workload, measure, unit, got, get("per-vcpu"), small))
 
@@ -215,7 +233,7 @@ def best(row):
 
 def ranking(data):
     """Policies by the number of workloads that they are best at."""
-    wins = {p: 0 for p in POLICIES}
+    wins = {p: 0 for p in policies(data)}
     rows = winners(data)
     for row in rows:
         for p in best(row):
@@ -223,103 +241,26 @@ def ranking(data):
     return sorted(wins.items(), key=lambda w: -w[1]), len(rows)
 
 
-def text(data):
-    """For a terminal."""
-    lines = ["", "targets (ratios of one run)"]
-    for t in data["targets"]:
-        lines.append(f"  {'met    ' if t['met'] else 'NOT MET'}  {t['value']:>9}  "
-                     f"{t['limit']:>9}  {t['target']}")
-    lines += ["", "ns a page, one thread (times the per-vCPU ring)"]
-    batches = sorted({c["batch"] for c in cells(data, "mark")})
-    head = "".join(f"{'batch ' + str(b):>16}" for b in batches)
-    lines.append(f"  {'':26}{head}")
-    for r in RIVALS:
-        if not marks(data, r, 1):
-            continue
-        row = "".join(f"{med(marks(data, r, b)):>8.2f} "
-                      f"({ratio(marks(data, r, b), marks(data, 'per-vcpu', b)):4.2f}×)"
-                      for b in batches)
-        lines.append(f"  {label(r):26}{row}")
-    order, of = ranking(data)
-    lines += ["", "best policy, by workload"]
-    for row in winners(data):
-        workload, measure, unit, got, base, _ = row
-        win = best(row)
-        against = f", {got[win[0]] / base:.2f} of the per-vCPU ring's" if base else ""
-        lines.append(f"  {workload}: {', '.join(win)} "
-                     f"({measure} {got[win[0]]:.5g}{' ' + unit if unit else ''}{against})")
-    lines.append("  best of all: " + ", ".join(f"{p} {n} of {of}" for p, n in order))
-    e = data["env"]
-    lines += ["", f"{e['slices']} slices, of which {e['disturbed']} were disturbed and "
-              f"repeated; {e['seconds']:.0f} s"]
-    return "\n".join(lines)
-
-
-def compare(path_a, path_b):
-    """Two machines, or two commits."""
-    a, b = rundata.load(path_a), rundata.load(path_b)
-    name_a, name_b = (x["meta"].get("name") or os.path.basename(p)
-                      for x, p in ((a, path_a), (b, path_b)))
-    lines = []
-    for name, d in ((name_a, a), (name_b, b)):
-        m = d["meta"]
-        lines.append(f"{name}: {m.get('host', '?')}, commit {m.get('commit', '?')}, {m.get('date', '?')}")
-
-    def row(what, x, y, note=""):
-        change = f"{y / x:8.2f}" if x else "       -"
-        lines.append(f"  {what:44} {x:10.2f} {y:10.2f} {change}{note}")
-
-    lines.append(f"\n  {'':44} {name_a[:10]:>10} {name_b[:10]:>10}    B / A")
-    row("compare-and-swap, ns", med(values(a, "ns", "cas", undo=0)),
-        med(values(b, "ns", "cas", undo=0)))
-    for r in RIVALS:
-        for batch in (1, 64):
-            row(f"mark, {label(r)}, batch {batch}, ns", med(marks(a, r, batch)),
-                med(marks(b, r, batch)))
-    for r in RIVALS:
-        for threads in (1, 2):
-            row(f"{threads} thread{'s' * (threads > 1)}, {label(r)}, Mpages/s",
-                med(pair(a, r, threads)), med(pair(b, r, threads)))
-    for p in POLICIES:
-        for state in ("free", "one free", "one reserve"):
-            row(f"claim, 1024 rings, {state}, {p}, ns", med(scale(a, p, state, 1024)),
-                med(scale(b, p, state, 1024)))
-    for key in sorted(set(a["instructions"]) & set(b["instructions"])):
-        x, y = a["instructions"][key], b["instructions"][key]
-        if abs(x - y) > 0.05:
-            row(f"instructions, {key}", x, y)
-    lines.append("\n  targets")
-    for x, y in zip(a["targets"], b["targets"]):
-        lines.append(f"  {x['value']:>10} {y['value']:>10}  {y['limit']:>9}  "
-                     f"{'met' if x['met'] else 'not met'} → "
-                     f"{'met' if y['met'] else 'not met'}  {y['target']}")
-    print("\n".join(lines))
-
-
-def check(path):
-    """TAP: is everything there, and sane?  No speed is asked for."""
-    data = rundata.load(path)
-    tests = [("no ring of upstream's overflowed, each claim ended as meant",
-              data["env"]["warnings"] == 0)]
+def tests(data):
+    """[(test, passed)]: is everything there, and sane?  No speed is asked for."""
+    out = [("no ring of upstream's overflowed, each claim ended as meant",
+            data["env"]["warnings"] == 0)]
     for q in ("mark", "parts", "pair", "threads", "capacity", "drains", "twin", "device",
               "scale", "memory"):
         found = cells(data, q)
-        tests.append((f"{q}: measured", bool(found)))
+        out.append((f"{q}: measured", bool(found)))
         for c in found:
             for key, v in c.items():
                 # A busy machine may leave some of many threads without a turn
                 if isinstance(v, list) and key == "ns" and not min(v) > 0:
-                    tests.append((f"{q}, {c['rival']}: {key} above 0", False))
+                    out.append((f"{q}, {c['rival']}: {key} above 0", False))
     for c in cells(data, "capacity"):
-        if c["rival"] in POLICIES:
+        if c["rival"] in policies(data):
             full = c["vcpus"] * (c["entries"] - c["rsvd"])
-            tests.append((f"capacity, {c['rival']}, {c['skew']}, {c['vcpus']} vCPUs: all "
-                          "rings are filled before one must stop", c["stop"] > full - 1))
+            out.append((f"capacity, {c['rival']}, {c['skew']}, {c['vcpus']} vCPUs: all "
+                        "rings are filled before one must stop", c["stop"] > full - 1))
     for c in cells(data, "drains"):
-        if c["rival"] in POLICIES:
-            tests.append((f"drains, {c['rival']}, {c['skew']}, {c['period_ms']} ms: the pages "
-                          "are marked and harvested", c["harvested"] > 0.3 * c["marked"]))
-    for i, (name, ok) in enumerate(tests, 1):
-        print(f"{'ok' if ok else 'not ok'} {i} {name}")
-    print(f"1..{len(tests)}")
-    raise SystemExit(0 if all(ok for _, ok in tests) else 1)
+        if c["rival"] in policies(data):
+            out.append((f"drains, {c['rival']}, {c['skew']}, {c['period_ms']} ms: the pages "
+                        "are marked and harvested", c["harvested"] > 0.3 * c["marked"]))
+    return out

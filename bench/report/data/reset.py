@@ -3,8 +3,8 @@
 import os
 import statistics
 
-import rundata
-import table
+from data import files
+from data.summary import target
 
 FAULTS = {
     "protected": "write-protected",
@@ -20,19 +20,16 @@ PATTERNS = {
 FAULT_PATTERNS = ("sequential", "strided", "random")
 
 
-def read_lines(path):
-    return [c for c in rundata.json_lines(path) if c.get("type") == "reset"]
+def read(path):
+    return [c for c in files.lines(path) if c.get("type") == "reset"]
 
 
 def collect(lines, counted, out, *meta):
-    env, _ = rundata.read_lines(lines)
-    cells = read_lines(lines)
-    counted = read_lines(counted) if os.path.exists(counted) else []
-    data = {"meta": dict(m.split("=", 1) for m in meta), "env": env, "reset": cells,
-            "counted": counted,
-            "targets": [dict(zip(("target", "value", "limit", "met"), t))
-                        for t in targets(cells, counted)]}
-    rundata.write_json(out, data)
+    env, _ = files.cells(lines)
+    cells = read(lines)
+    counted = read(counted) if os.path.exists(counted) else []
+    files.write(out, {"meta": files.meta(meta), "env": env, "reset": cells, "counted": counted,
+                      "targets": targets(cells, counted)})
 
 
 def modes(cells):
@@ -74,7 +71,6 @@ def ratio(a, b):
 
 
 def targets(cells, counted):
-    """(what, value, limit, met)"""
     theirs, ours = modes(cells)
     out = []
     if not theirs or not ours:
@@ -82,23 +78,25 @@ def targets(cells, counted):
     for threads, least in ((1, 1.0), (2, 1.6)):
         for p in PATTERNS:
             value = ratio(rates(cells, p, ours, threads), rates(cells, p, theirs, threads))
-            out.append((f"reset by {threads} thread{'s' if threads > 1 else ''}, {p}, "
-                        "against as many with per-vCPU rings",
-                        f"{value:.2f}×", f"≥ {least:.2f}×", value >= least))
+            out.append(target(f"reset by {threads} thread{'s' if threads > 1 else ''}, {p}, "
+                              "against as many with per-vCPU rings",
+                              f"{value:.2f}×", f"≥ {least:.2f}×", value >= least))
     for p in PATTERNS:
         base, value = (instructions(counted, p, m) for m in (theirs, ours))
         if base and value:
-            out.append((f"instructions of a reset by 1 thread, {p}, against per-vCPU rings",
-                        f"{value / base:.2f}×", "≤ 1.00×", value <= base))
+            out.append(target(
+                f"instructions of a reset by 1 thread, {p}, against per-vCPU rings",
+                f"{value / base:.2f}×", "≤ 1.00×", value <= base))
     for kind, name in FAULTS.items():
         for p in FAULT_PATTERNS:
             least = quantile(faults(cells, p, theirs, kind), 0.99)
             value = quantile(faults(cells, p, ours, kind), 0.99) / least
             # What is left if the reset costs the fault nothing
             floor = quantile(faults(cells, p, ours, kind, idle=True), 0.99) / least
-            out.append((f"99th percentile of a write to a page that is {name}, {p}, against "
-                        "per-vCPU rings",
-                        f"{value:.2f}× (no reset at all: {floor:.2f}×)", "≤ 0.50×", value <= 0.5))
+            out.append(target(
+                f"99th percentile of a write to a page that is {name}, {p}, against "
+                "per-vCPU rings", f"{value:.2f}× (no reset at all: {floor:.2f}×)",
+                "≤ 0.50×", value <= 0.5))
     return out
 
 
@@ -115,57 +113,8 @@ def held(cells, pattern, mode):
     return 0.0
 
 
-def rows(cells, counted):
-    """Heading, and a row for each pattern and mode."""
-    out = [["order", "rings", "1 thread", "2 threads", "2 : 1", "write locks", "held for",
-            "instructions"]]
-    for p in PATTERNS:
-        for mode in modes(cells):
-            one, two = (rates(cells, p, mode, n) for n in (1, 2))
-            found = pick(cells, p, mode)
-            pages = found[0]["bare_pages"]
-            time = held(cells, p, mode)
-            work = instructions(counted, p, mode)
-            out.append([p, label(mode), f"{statistics.median(one):.0f} pages/ms",
-                        f"{statistics.median(two):.0f} pages/ms", f"{ratio(two, one):.2f}",
-                        str(found[0]["write_locks"]),
-                        f"{time * pages / 1e6:.1f} ms" if time else "nothing",
-                        f"{work:.0f} a page" if work else "-"])
-    return out
-
-
-def fault_rows(cells):
-    """The same of the faults; each figure while no reset runs, and while one does."""
-    out = [["page is", "order", "rings", "faults", "no reset: median", "99 %", "longest",
-            "reset: median", "99 %", "longest"]]
-    for kind, name in FAULTS.items():
-        for p in FAULT_PATTERNS:
-            for mode in modes(cells):
-                idle, slow = (faults(cells, p, mode, kind, i) for i in (True, False))
-                out.append([name, p, label(mode), f"{len(idle)}, {len(slow)}"] +
-                           [f"{quantile(v, share):.0f} µs" for v in (idle, slow)
-                            for share in (0.5, 0.99, 1.0)])
-    return out
-
-
-def text(data):
-    cells = data["reset"]
-    if not all(modes(cells)):
-        return "reset: measured for one kind of rings only, nothing to compare"
-    lines = ["", "reset: 2 vCPUs, a ring each; write locks: mmu_lock, all pages by one thread"]
-    lines += ["  " + r for r in table.aligned(rows(cells, data["counted"]), {0, 1})]
-    lines += ["", "a guest's write fault on one CPU, while the other resets and while it does not"]
-    lines += ["  " + r for r in table.aligned(fault_rows(cells), {0, 1, 2})]
-    met = sum(t["met"] for t in data["targets"])
-    lines += ["", f"targets of the reset: {met} of {len(data['targets'])} met"]
-    lines += ["  " + r for r in table.aligned(
-        [[t["target"], t["value"], t["limit"], "met" if t["met"] else "NOT MET"]
-         for t in data["targets"]], {0})]
-    return "\n".join(lines)
-
-
-def check(cells):
-    """Tests as (name, ok): was everything measured?"""
+def tests(cells):
+    """[(test, passed)]: was everything measured?"""
     out = []
     for p in PATTERNS:
         for mode in modes(cells):

@@ -10,20 +10,18 @@ import re
 import subprocess
 import zlib
 
+from data.modes import BASELINES, NOSTOP, POLICIES
+
 SOFT = "#5c5c5c"
 GRID = "#e3e3e3"
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
 CIRCLE, SQUARE, TRIANGLE, DOWN, DIAMOND = 7, 5, 9, 11, 13	# gnuplot's points
-STYLES = {
-    "bitmap": ("#8c8c8c", SQUARE),
-    "per-vcpu": ("#000000", CIRCLE),
-    "round-robin": ("#e69f00", TRIANGLE),
-    "lru": ("#56b4e9", DIAMOND),
-    "last-used": ("#0072b2", SQUARE),
-    "mru": ("#009e73", DOWN),
-    "last-used+nostop": ("#d55e00", CIRCLE),
-}
+STYLES = dict(zip(BASELINES + POLICIES, [
+    ("#8c8c8c", SQUARE), ("#000000", CIRCLE),
+    ("#e69f00", TRIANGLE), ("#56b4e9", DIAMOND), ("#0072b2", SQUARE), ("#009e73", DOWN)]))
+STYLES[NOSTOP] = ("#d55e00", CIRCLE)
+KNOWN = len(STYLES)
 SPARE = [("#cc79a7", TRIANGLE), ("#7a4f9a", DIAMOND), ("#8b5a2b", SQUARE),
          ("#5f7f00", DOWN), ("#b0003a", CIRCLE)]
 
@@ -31,7 +29,7 @@ SPARE = [("#cc79a7", TRIANGLE), ("#7a4f9a", DIAMOND), ("#8b5a2b", SQUARE),
 def style(name):
     """Colour and mark of a series: as without its flag, or one of the spare ones."""
     if name not in STYLES:
-        spare = SPARE[(len(STYLES) - 7) % len(SPARE)]
+        spare = SPARE[(len(STYLES) - KNOWN) % len(SPARE)]
         STYLES[name] = STYLES.get(name.split("+")[0], spare)
     return STYLES[name]
 
@@ -161,6 +159,24 @@ def figure(title, panels, names, kind, unit, x_label, labels=None, width=1080,
         plot.do("plot " + ", ".join(parts or ["NaN"]), "unset label")
     plot.key(names, labels, above + height + below, left, lines)
     return plot.render()
+
+
+def panels(entries, value, workloads, scale=1.0):
+    """Of entries of data.summary, a panel for each workload, for figure(), over the
+    number of vCPUs"""
+    out = []
+    for w in workloads:
+        found = [e for e in entries if e["workload"] == w]
+        if not found:
+            continue
+        vcpus = sorted({e["vcpus"] for e in found})
+        series = {}
+        for e in found:
+            at = series.setdefault(e["mode"], [None] * len(vcpus))
+            at[vcpus.index(e["vcpus"])] = tuple(e[value][k] * scale
+                                                for k in ("median", "min", "max"))
+        out.append((w, vcpus, series))
+    return out
 
 
 def stacked(title, rows, parts, unit, width=1080, colors=None):

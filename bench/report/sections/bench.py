@@ -1,37 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 """bench.json: the benchmark in userspace."""
-import html
-
-import benchdata as bd
-import chart
+from data import bench as bd
+from markup import chart
+from markup.page import esc, facts, table, targets
+from markup.text import number, plural, target
 
 SOURCE = "bench.json"
 ORDER = 20
 TITLE = "What a mark costs, and which ring selection"
 
-CORE = bd.RIVALS
-KEPT = tuple(r for r in bd.RIVALS if r not in ("bitmap", "vm-spinlock"))
 SKEWS = ("uniform", "zipf 0.9", "zipf 1.2", "one-hot")
-esc = html.escape
-
 
 def percent(part):
     return "< 0.01 %" if 0 < part < 1e-4 else f"{100 * part:.2g} %"
-
-
-def plural(n, what):
-    return f"{n} {what}" + ("" if n == 1 else "s")
-
-
-def table(head, rows, left=1):
-    def line(tag, cells, cls=""):
-        return (f"<tr{cls}>" + "".join(
-            f"<{tag}{' class=l' if i < left else ''}>{c}</{tag}>" for i, c in enumerate(cells))
-            + "</tr>")
-    return ("<div class='scroll'><table><thead>" + line("th", map(esc, head)) +
-            "</thead><tbody>" +
-            "".join(line("td", [c if c.startswith("<b") else esc(c) for c in r]) for r in rows) +
-            "</tbody></table></div>")
 
 
 def lines(title, panels, names, unit, x_label, height=280):
@@ -52,23 +33,6 @@ def present(data, q, names):
     return [n for n in names if bd.cell(data, q, rival=n)]
 
 
-def targets(data):
-    rows = []
-    for t in data["targets"]:
-        mark = "<b>met</b>" if t["met"] else "<b style='color:#b0003a'>not met</b>"
-        rows.append([t["target"], t["value"], t["limit"], mark])
-    met = sum(t["met"] for t in data["targets"])
-    return (f"<h3>Targets: {met} of {len(rows)} met</h3>" +
-            table(["target", "measured", "asked for", ""], rows) +
-            "<p class='sub'>Ratios are medians of the ratios of single rounds, in which all "
-            "rivals took turns.</p>")
-
-
-def fmt(value, unit=""):
-    number = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-    return f"{number}{' ' + unit if unit else ''}"
-
-
 def conclusions(data):
     rows = []
     for row in bd.winners(data):
@@ -76,18 +40,18 @@ def conclusions(data):
         win = bd.best(row)
         worst = max(got.values()) if small else min(got.values())
         value = got[win[0]]
-        if set(win) == set(bd.POLICIES):
+        if set(win) == set(got):
             names = "any"
         else:
             names = ", ".join(win)
-        rows.append([workload, measure, names, fmt(value, unit),
-                     fmt(worst, unit) if names != "any" else "",
+        rows.append([workload, measure, names, number(value, unit),
+                     number(worst, unit) if names != "any" else "",
                      f"{value / base:.2f}×" if base else ""])
     order, of = bd.ranking(data)
     first, wins = order[0]
     said = [f"<p><b>{esc(first)}</b> is best, or within 2 % of the best, in {wins} of {of} "
             f"comparisons ({', '.join(f'{p} in {n}' for p, n in order[1:])})."]
-    for p in bd.POLICIES:
+    for p in bd.policies(data):
         if p == first:
             continue
         only = [r for r in bd.winners(data) if p in bd.best(r) and first not in bd.best(r)]
@@ -98,7 +62,7 @@ def conclusions(data):
         for r in only:
             a, b = r[3][p], r[3][first]
             share = f" ({a / b:.2f}×)" if b else ""
-            parts.append(f"{r[0]}: {r[1]} {fmt(a, r[2])} instead of {fmt(b, r[2])}{share}")
+            parts.append(f"{r[0]}: {r[1]} {number(a, r[2])} instead of {number(b, r[2])}{share}")
         said.append(f" {esc(p)} beats it at: {esc('; '.join(parts))}.")
     return (f"<h3>Which policy for which workload</h3>{''.join(said)}</p>" +
             table(["workload", "measure", "best policy", "its figure", "the worst policy's",
@@ -107,7 +71,7 @@ def conclusions(data):
 
 def mark(data, figure):
     batches = sorted({c["batch"] for c in bd.cells(data, "mark")})
-    names = present(data, "mark", bd.RIVALS)
+    names = present(data, "mark", bd.rivals(data))
     series = {n: [bd.spread(bd.marks(data, n, b)) for b in batches] for n in names}
     rows = []
     for n in names:
@@ -122,7 +86,7 @@ def mark(data, figure):
             row.append(f"{count:.1f}" if count else "-")
         rows.append(row)
     parts = []
-    for p in bd.POLICIES:
+    for p in bd.policies(data):
         c = bd.cell(data, "parts", rival=p)
         if not c:
             continue
@@ -152,13 +116,13 @@ def mark(data, figure):
 
 
 def contention(data, figure):
-    names = present(data, "pair", CORE)
+    names = present(data, "pair", bd.rivals(data))
     panels = []
     for b in (1, 64):
         panels.append((f"batch {b}", ["1 thread", "2 threads"], {
             n: [bd.spread(bd.pair(data, n, t, b)) for t in (1, 2)] for n in names}))
     rows = []
-    for n in present(data, "pair", CORE + ("bare loop",)):
+    for n in present(data, "pair", bd.rivals(data) + ("bare loop",)):
         row = [bd.label(n)]
         for b in (1, 64):
             one, two = bd.pair(data, n, 1, b), bd.pair(data, n, 2, b)
@@ -175,7 +139,7 @@ def contention(data, figure):
                                  for t in ("1 thread", "2 threads", "2 to 1", "2, times per-vCPU")],
                  rows)]
     threads = sorted({c["threads"] for c in bd.cells(data, "threads")})
-    names = present(data, "threads", CORE + ("last-used+nostop",))
+    names = present(data, "threads", bd.rivals(data) + (bd.nostop(data),))
     panels = [(f"batch {b}", [str(t) for t in threads], {
         n: [bd.spread(bd.values(data, "mpages", "threads", rival=n, threads=t, batch=b))
             for t in threads] for n in names if n != "bitmap"}) for b in (1, 64)]
@@ -201,7 +165,7 @@ def contention(data, figure):
                      [plural(t, "thread") for t in threads], rows))
     rows = []
     for n in names:
-        if n not in bd.POLICIES + ("last-used+nostop",):
+        if n in bd.BASELINES:
             continue
         row = [bd.label(n)]
         for t in threads:
@@ -217,7 +181,7 @@ def contention(data, figure):
 
 def capacity(data, figure):
     vcpus = sorted({c["vcpus"] for c in bd.cells(data, "capacity")})
-    names = present(data, "capacity", ("per-vcpu", "vm-lockfree") + bd.POLICIES)
+    names = present(data, "capacity", ("per-vcpu", "vm-lockfree") + bd.policies(data))
     panels, rows = [], []
     for skew in SKEWS:
         series = {}
@@ -235,7 +199,8 @@ def capacity(data, figure):
                 base = bd.cell(data, "capacity", rival="per-vcpu", skew=skew, vcpus=v)
                 row.append(f"{c['stop']:,}" if n == "per-vcpu" else f"{c['stop'] / base['stop']:.1f}×")
             rows.append(row)
-    first = bd.cell(data, "capacity", rival="last-used", skew="one-hot", vcpus=vcpus[-1])
+    first = bd.cell(data, "capacity", rival=bd.main_policy(data), skew="one-hot",
+                    vcpus=vcpus[-1])
     return ("<h3>3. Capacity under skew</h3>" +
             figure("bench-capacity", lines("Ring memory used when the first vCPU must stop", panels, names,
                                            "% of all entries", "vCPUs"),
@@ -252,8 +217,8 @@ def capacity(data, figure):
 def drains(data, figure):
     every = bd.cells(data, "drains")
     periods = sorted({c["period_ms"] for c in every})
-    names = present(data, "drains", ("per-vcpu", "vm-lockfree") + bd.POLICIES +
-                    tuple(p + "+nostop" for p in bd.POLICIES))
+    names = present(data, "drains", ("per-vcpu", "vm-lockfree") + bd.policies(data) +
+                    tuple(p + "+nostop" for p in bd.policies(data)))
 
     def panels(fn):
         return [(s, [f"{p:g}" for p in periods], {
@@ -295,7 +260,7 @@ def drains(data, figure):
 
 def device(data, figure):
     shares = sorted({c["share"] for c in bd.cells(data, "device")})
-    names = present(data, "device", CORE)
+    names = present(data, "device", bd.rivals(data))
     cats = [f"{100 * s:.0f} %" for s in shares]
     panels = [
         ("a vCPU's mark, one page at a time", cats, {
@@ -324,7 +289,7 @@ def device(data, figure):
 
 def scaling(data, figure):
     rings = sorted({c["rings"] for c in bd.cells(data, "scale")})
-    names = present(data, "scale", bd.POLICIES)
+    names = present(data, "scale", bd.policies(data))
     states = ("free", "one free", "none free", "one reserve", "no reserve")
     titles = {"free": "all FREE", "one free": "all parked but one",
               "none free": "all parked: it fails", "one reserve": "all reserves full but one",
@@ -358,7 +323,7 @@ def scaling(data, figure):
 def memory(data, figure):
     every = bd.cells(data, "memory")
     vcpus = sorted({c["vcpus"] for c in every})
-    names = present(data, "memory", ("per-vcpu", "last-used", "last-used+nostop"))
+    names = present(data, "memory", ("per-vcpu", bd.main_policy(data), bd.nostop(data)))
     limits = (1, 10, 100)
 
     def least(n, s, v, limit):
@@ -397,15 +362,13 @@ def memory(data, figure):
 def method(data):
     e, m = data["env"], data["meta"]
     pace = bd.values(data, "ns", "pace")
-    facts = [("host", m.get("host", "?")), ("compiler", m.get("compiler", "?")),
+    pairs = [("host", m.get("host", "?")), ("compiler", m.get("compiler", "?")),
              ("commit", m.get("commit", "?")), ("date", m.get("date", "?")),
              ("command", m.get("command", "?")),
              ("a cycle of the CPU", f"{bd.med(pace):.3f} ns, {bd.quantile(pace, 0.05):.3f} to "
               f"{bd.quantile(pace, 0.95):.3f} in 9 of 10 rounds" if pace else "?"),
              ("slices measured", f"{e['slices']:,}; {e['disturbed']:,} more were repeated, because "
               "the thread lost its CPU")]
-    rows = "".join(f"<tr><td class='l'>{esc(k)}</td><td class='l'>{esc(str(v))}</td></tr>"
-                   for k, v in facts)
     return f"""
 <h3>How this was measured</h3>
 <p>One program holds all rivals: <code>virt/kvm/dirty_ring_pool.c</code> and
@@ -422,7 +385,7 @@ entries that are reserved and not yet written.</li>
 <li>What questions 3 to 5 find on real vCPUs, and why where that differs, has a section of its own
 below, once there are both.</li>
 </ul>
-<div class='scroll'><table>{rows}</table></div>
+{facts(pairs)}
 <p class='sub'>All single values are in <code>bench.json</code>.</p>
 """
 
@@ -431,3 +394,34 @@ def section(data, figure):
     return (targets(data) + conclusions(data) + mark(data, figure) + contention(data, figure) +
             capacity(data, figure) + drains(data, figure) + device(data, figure) +
             scaling(data, figure) + memory(data, figure) + method(data))
+
+
+def text(data):
+    """For a terminal"""
+    out = ["", "targets (ratios of one run)"]
+    for t in data["targets"]:
+        out.append(f"  {target(t, 9)}  {t['limit']:>9}  {t['target']}")
+    out += ["", "ns a page, one thread (times the per-vCPU ring)"]
+    batches = sorted({c["batch"] for c in bd.cells(data, "mark")})
+    head = "".join(f"{'batch ' + str(b):>16}" for b in batches)
+    out.append(f"  {'':26}{head}")
+    for r in bd.rivals(data):
+        if not bd.marks(data, r, 1):
+            continue
+        row = "".join(f"{bd.med(bd.marks(data, r, b)):>8.2f} "
+                      f"({bd.ratio(bd.marks(data, r, b), bd.marks(data, 'per-vcpu', b)):4.2f}×)"
+                      for b in batches)
+        out.append(f"  {bd.label(r):26}{row}")
+    order, of = bd.ranking(data)
+    out += ["", "best policy, by workload"]
+    for row in bd.winners(data):
+        workload, measure, unit, got, base, _ = row
+        win = bd.best(row)
+        against = f", {got[win[0]] / base:.2f} of the per-vCPU ring's" if base else ""
+        out.append(f"  {workload}: {', '.join(win)} "
+                     f"({measure} {got[win[0]]:.5g}{' ' + unit if unit else ''}{against})")
+    out.append("  best of all: " + ", ".join(f"{p} {n} of {of}" for p, n in order))
+    e = data["env"]
+    out += ["", f"{e['slices']} slices, of which {e['disturbed']} were disturbed and "
+              f"repeated; {e['seconds']:.0f} s"]
+    return "\n".join(out)

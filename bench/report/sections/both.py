@@ -2,9 +2,10 @@
 """bench.json and run.json: where simulation and VM disagree, and why."""
 import math
 
-import benchdata as bd
-import rundata
-from section_bench import esc, fmt, table
+from data import bench as bd
+from data import files, modes
+from markup.page import esc, table
+from markup.text import number
 
 SOURCE = ("bench.json", "run.json")
 ORDER = 30
@@ -48,7 +49,7 @@ def capacity(bench, run):
         room = 1 if e["mode"] == "per-vcpu" else e["vcpus"]
         there = median(e, "pages") / (room * soft)
         here = c["stop"] / (room * (c["entries"] - c["rsvd"]))
-        rows.append([str(e["vcpus"]), rundata.label(e["mode"]), f"{median(e, 'pages'):,.0f}",
+        rows.append([str(e["vcpus"]), modes.label(e["mode"]), f"{median(e, 'pages'):,.0f}",
                      f"{c['stop']:,}", f"{there:.3f}", f"{here:.3f}"])
     if not rows:
         return ""
@@ -132,10 +133,10 @@ def drains(bench, run, workload):
             there, low, high = (e["exits_per_kpage"][k] * soft / 1000 for k in ("median", "min", "max"))
             first = str(n) if e["mode"] == "per-vcpu" else ""
             spread = f" ({low:.2f}..{high:.2f})" if e["runs"] > 1 else ""
-            rows.append([first, rundata.label(e["mode"]), *(f"{s:.2f}" for s in steps),
+            rows.append([first, modes.label(e["mode"]), *(f"{s:.2f}" for s in steps),
                          f"{there:.2f}{spread}",
                          f"<b style='font-weight:400'>{esc(why(e['mode'], steps, there, reasons(workload, n, soft, near)))}</b>"])
-            still.append([first, rundata.label(e["mode"]),
+            still.append([first, modes.label(e["mode"]),
                           f"{here['still_ms'] / here['seconds'] / 160:.2f} %",
                           f"{100 * median(e, 'still_share'):.2f} %",
                           f"{here['still_ms'] * 1000 / max(here['exits'], 1):.0f}",
@@ -176,7 +177,7 @@ def device(bench, run):
         if e["tracker"] == "pool":
             calls.append((16 * there / 1000, 16 * here))
         exits = median(base, "ring_full_exits")
-        rows.append([rundata.label(e["mode"]), f"{here:.1f} ns", f"{here / own:.2f}×", f"{there:.0f} ns",
+        rows.append([modes.label(e["mode"]), f"{here:.1f} ns", f"{here / own:.2f}×", f"{there:.0f} ns",
                      f"{there / median(base, 'mark_ns'):.1f}×", f"{median(e, 'ring_full_exits'):.0f}",
                      f"{median(e, 'ring_full_exits') / exits:.2f}×" if exits else "-"])
     if not calls:
@@ -186,7 +187,7 @@ def device(bench, run):
     return (f"<h3>Question 5, vm-scoped, {n} vCPUs: the device's marks</h3>"
             "<p>The benchmark compares the marks, the VM what a device thread waits for. A pool's "
             f"device calls <code>KVM_MARK_DIRTY</code> for 16 pages at a time: {call:.1f} µs a call in "
-            f"the VM, of which the marks are {fmt(marks)} ns on the host; the rest is the system call "
+            f"the VM, of which the marks are {number(marks)} ns on the host; the rest is the system call "
             "on an emulated CPU. With per-vCPU rings and the bitmap the thread sets bits of its "
             f"own and calls nobody ({median(base, 'mark_ns'):.0f} ns a page), but the VMM has to merge "
             "that bitmap at each harvest.</p>"
@@ -200,7 +201,7 @@ def device(bench, run):
 
 def section(data, _figure):
     bench, run = data
-    busy = rundata.busy(run)
+    busy = files.busy(run)
     return ("<p>Generated from both sets of figures: what differs by less than a factor of "
             f"{SAME} counts as agreement." +
             (f" Other work took {busy} % of the host's processors while the VM was measured: its vCPUs "

@@ -1,24 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0
 """make migrate: live migration by the VMM in bench/migrate."""
-import html
-
-import chart
-import migratedata as md
-import rundata
-from section_run import html_table, tile
+from data import files, modes
+from data import migrate as md
+from data.summary import pick
+from markup import chart, columns
+from markup.page import esc, failed, terms, tile, tiles
+from markup.text import count, median, ranged, rounds, target
 
 SOURCE = "migrate.json"
 ORDER = 15
 TITLE = "Live migration"
 
 
-def pick(summary, workload, mode):
-    """Of the largest number of vCPUs"""
-    found = [e for e in summary if (e["workload"], e["mode"]) == (workload, mode)]
-    return max(found, key=lambda e: e["vcpus"], default=None)
+COLUMNS = (
+    ("", "<mode", lambda e: modes.label(e["mode"])),
+    ("total", "<ms", lambda e: ranged(e, "total_ms", "{:.0f}")),
+    ("x", "rings", lambda e: median(e, "x_total_ms", "{:.2f}")),
+    ("down", "<ms", lambda e: ranged(e, "downtime_ms", "{:.0f}")),
+    ("x", "rings", lambda e: median(e, "x_downtime_ms", "{:.2f}")),
+    ("sent/", "memory", lambda e: median(e, "sent", "{:.2f}")),
+    ("", "rounds", lambda e: count(e, "rounds")),
+    ("writes", "/s", lambda e: median(e, "during", "{:.0f}")),
+    ("of", "before", lambda e: median(e, "kept", "{:.0f} %", 100)),
+    ("x", "rings", lambda e: median(e, "x_during", "{:.2f}")),
+    ("", "stops", lambda e: count(e, "stops")),
+    ("of", "vCPU 0", lambda e: count(e, "hot_stops")),
+    ("stood", "still", lambda e: median(e, "still_ms", "{:.1f} ms")),
+    ("", "lost", lambda e: str(e["lost"])),
+)
 
 
-def tiles(data):
+def groups(entries):
+    """(heading, entries) of each table"""
+    for workload, what, n, found in md.groups(entries):
+        yield f"{workload}, {n} vCPUs: {what}", found
+
+
+def summary_tiles(data):
     summary = data["summary"]
     lost = sum(e["lost"] for e in summary)
     out = [tile(f"{lost} lost", f"pages in {len(data['cells'])} migrations: memory is compared "
@@ -29,15 +47,14 @@ def tiles(data):
         a, b = (e["hot_stops"]["median"] for e in (rings, pool))
         out.append(tile(f"{a:.0f} → {b:.0f} stops", f"of the vCPU that writes most, of "
                         f"{rings['vcpus']}, in one migration: per-vCPU rings → "
-                        f"{md.label(md.WORTH)}"))
+                        f"{modes.label(md.WORTH)}"))
     met = sum(t["met"] for t in data["targets"])
     if data["targets"]:
         out.append(tile(f"{met} of {len(data['targets'])} met",
                         "of what is expected of the pool, see below"))
-    if data["meta"].get("exit", "0") != "0":
-        out.insert(0, tile("It failed", f"with exit code {data['meta']['exit']}; what was "
-                           "measured until then is below", True))
-    return f"<div class='tiles'>{''.join(out)}</div>"
+    if files.exit_code(data):
+        out.insert(0, failed(files.exit_code(data), "It failed", "what was measured"))
+    return tiles(out)
 
 
 def target_table(data):
@@ -46,10 +63,10 @@ def target_table(data):
     cols = (("", "<expected"), ("", "measured"), ("", "spread"), ("", "asked for"), ("", "<"))
     body = [[t["target"], t["value"], t["spread"], t["limit"],
              "met" if t["met"] else "NOT MET"] for t in data["targets"]]
-    return (f"<h3>What was expected of the {html.escape(md.label(md.WORTH))}</h3>"
+    return (f"<h3>What was expected of the {esc(modes.label(md.WORTH))}</h3>"
             "<p>Each figure is that of the pool over that of per-vCPU rings of the same "
             f"size, in the same round. “No worse” allows for {md.NOISE:.0%} of noise.</p>" +
-            html_table(cols, body))
+            columns.as_html(cols, body))
 
 
 def panel(summary, value, scale=1):
@@ -87,16 +104,15 @@ FIGURES = (
 
 def figures(data, figure):
     summary = data["summary"]
-    names = rundata.mode_names(summary)
-    labels = {n: md.label(n) for n in names}
+    names = modes.names(summary)
+    labels = {n: modes.label(n) for n in names}
     out = []
     for name, title, value, scale, unit, bitmap, caption in FIGURES:
         shown = [n for n in names if bitmap or n != "bitmap"]
         runs = max(e["runs"] for e in summary)
         out.append(figure(name, chart.figure(title, panel(summary, value, scale), shown, "bars",
                                              unit, "workload", labels, height=240),
-                          caption + (f" Median, and least to most of {runs} rounds."
-                                     if runs > 1 else " One round.")))
+                          f"{caption} {rounds(runs)}"))
     return "".join(out)
 
 
@@ -116,14 +132,14 @@ drains all rings, as QEMU's do. “1 thread” is a thread that also does so eve
 <li>pool, NOSTOP: vCPUs do not exit for a parked ring; a thread drains, woken by the pool's
 eventfd. With 2 threads each has half of the rings, and they reset them in parallel.</li>
 </ul>
-<dl>{''.join(f"<dt>{w}</dt><dd>{html.escape(t)}</dd>" for w, t in md.WORKLOADS.items())}</dl>
+{terms(md.WORKLOADS.items())}
 """
 
 
 def honesty(data):
-    busy = rundata.busy(data)
+    busy = files.busy(data)
     lines = []
-    if "TCG" in data["meta"].get("accelerator", ""):
+    if files.emulated(data):
         lines += ["Under the emulator the guest, both VMMs and the kernel share two emulated "
                   "processors, so that whatever is done takes time from something else. "
                   "Stops, rounds and bytes are good for comparing modes; times are an "
@@ -136,22 +152,22 @@ def honesty(data):
         lines.append(f"{data['emulator_faults']} migrations were spoilt by the emulator and made "
                      "again.")
     return ("<h3>What these figures can and cannot show</h3><ul>" +
-            "".join(f"<li>{html.escape(t)}</li>" for t in lines) + "</ul>") if lines else ""
+            "".join(f"<li>{esc(t)}</li>" for t in lines) + "</ul>") if lines else ""
 
 
 def tables(data):
     out = ["<h3>All figures</h3>",
            "<p>Medians over the rounds (least to most). “x rings” is over per-vCPU rings in the "
            "same round.</p>"]
-    for heading, entries in md.groups(data["summary"]):
-        out.append(f"<h4>{html.escape(heading)}</h4>")
-        out.append(html_table(md.COLUMNS, md.rows(entries)))
+    for heading, entries in groups(data["summary"]):
+        out.append(f"<h4>{esc(heading)}</h4>")
+        out.append(columns.as_html(COLUMNS, columns.rows(COLUMNS, entries)))
     return "".join(out)
 
 
 def machine(data):
     meta = data["meta"]
-    return "<p class='sub'>" + html.escape(
+    return "<p class='sub'>" + esc(
         f"{meta.get('accelerator', '?')}, {meta.get('cpus', '?')} processors, Linux "
         f"{meta.get('kernel', '?')}; host {meta.get('host', '?')}; commit "
         f"{meta.get('commit', '?')}, {meta.get('date', '?')}; {meta.get('command', '?')}"
@@ -159,6 +175,35 @@ def machine(data):
 
 
 def section(data, figure):
-    return (tiles(data) + target_table(data) + figures(data, figure) + method(data) +
+    return (summary_tiles(data) + target_table(data) + figures(data, figure) + method(data) +
             honesty(data) + tables(data) + machine(data) +
             "<p class='sub'>Every single migration is in <code>migrate.json</code>.</p>")
+
+
+def text(data):
+    """For a terminal"""
+    out = []
+    for heading, entries in groups(data["summary"]):
+        out += ["", heading]
+        out += columns.as_text(COLUMNS, columns.rows(COLUMNS, entries))
+    cell = data["cells"][0]
+    out += ["", f"{data['meta']['accelerator']}; {cell['memory'] >> 20} MiB of memory, "
+            f"{cell['bandwidth'] >> 20} MiB/s, rings of {cell['ring_entries']} entries, "
+            "one a vCPU in every mode but the bitmap; medians (least..most)",
+            "x rings: over per-vCPU rings in the same round; stops: KVM_EXIT_DIRTY_RING_FULL",
+            f"lost: pages that differ at the destination, or that the guest found wrong there: "
+            f"{sum(e['lost'] for e in data['summary'])} in {len(data['cells'])} migrations"]
+    if data["targets"]:
+        out += ["", f"expected of the {modes.label(md.WORTH)}, over per-vCPU rings "
+                f"(no worse: within {md.NOISE:.0%}):"]
+        out += [f"  {target(t, 5)} ({t['spread']}), {t['limit']}  {t['target']}"
+                for t in data["targets"]]
+    if files.busy(data):
+        out.append(f"other work took {files.busy(data)} % of the host's processors: "
+                   "times are spread wide")
+    if data["emulator_faults"]:
+        out.append(f"migrations spoilt by the emulator and made again: {data['emulator_faults']}")
+    if files.exit_code(data):
+        out.append(f"IT FAILED with exit code {files.exit_code(data)}: what was measured "
+                   "until then is above")
+    return "\n".join(out)

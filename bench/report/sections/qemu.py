@@ -1,15 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0
 """make migrate-qemu: live migrations by an unmodified QEMU."""
-import html
-
-import chart
-import qemudata
-import rundata
-import section_run
+from data import files, modes
+from data import qemu as qd
+from markup import chart, columns
+from markup.page import esc, facts, failed, terms, tile, tiles
+from markup.text import count, median, plural, ranged, rounds
 
 SOURCE = "migrate-qemu.json"
 ORDER = 16
 TITLE = "Live migration by an unmodified QEMU"
+
+
+def pool(name):
+    """A count that only a pool has"""
+    return lambda e: count(e, name) if modes.is_pool(e["mode"]) else "-"
+
+
+COLUMNS = (
+    ("", "vCPUs", lambda e: str(e["vcpus"])),
+    ("", "<mode", lambda e: modes.label(e["mode"])),
+    ("total", "<ms", lambda e: ranged(e, "total_ms", "{:.0f}")),
+    ("times", "rings", lambda e: median(e, "x_total_ms", "{:.2f}")),
+    ("down", "<ms", lambda e: ranged(e, "downtime_ms", "{:.0f}")),
+    ("times", "rings", lambda e: median(e, "x_downtime_ms", "{:.2f}")),
+    ("pages", "sent", lambda e: count(e, "pages")),
+    ("dirty", "syncs", lambda e: count(e, "syncs")),
+    ("full", "exits", lambda e: count(e, "full_exits")),
+    ("guest", "stamps/s", lambda e: count(e, "stamps_per_s")),
+    ("of", "before", lambda e: median(e, "progress", "{:.0f} %", 100)),
+    ("times", "rings", lambda e: median(e, "x_progress", "{:.2f}")),
+    ("", "parks", pool("parks")),
+    ("", "moves", pool("moves")),
+    ("", "reserve", pool("reserve_claims")),
+    ("pages", "wrong", lambda e: str(e["wrong"])),
+)
 
 
 def most(data):
@@ -20,9 +44,8 @@ def most(data):
     return [e for e in entries if e["vcpus"] == n]
 
 
-def tiles(data):
-    tile = section_run.tile
-    wrong = qemudata.wrong(data)
+def summary_tiles(data):
+    wrong = qd.wrong(data)
     cells = data["cells"]
     out = [tile(f"{wrong} pages wrong",
                 f"after {len(cells)} live migrations, {sum(c['pages'] for c in cells):,} pages "
@@ -30,30 +53,27 @@ def tiles(data):
                 "guest itself", wrong > 0)]
     entries = most(data)
     rings = [e for e in entries if e["mode"] == "per-vcpu"]
-    pools = [e for e in entries if e["mode"] not in ("bitmap", "per-vcpu")]
+    pools = [e for e in entries if modes.is_pool(e["mode"])]
     if rings and pools:
         best = min(pools, key=lambda e: e["full_exits"]["median"])
         out.append(tile(
             f"{rings[0]['full_exits']['median']:.0f} → {best['full_exits']['median']:.0f} exits",
             f"for a full ring in a migration, {best['workload']} guest of {best['vcpus']} vCPUs: "
-            f"per-vCPU rings → {rundata.label(best['mode'])}"))
+            f"per-vCPU rings → {modes.label(best['mode'])}"))
         low = min(e["x_total_ms"]["median"] for e in pools)
         high = max(e["x_total_ms"]["median"] for e in pools)
         out.append(tile(f"{low:.2f} to {high:.2f} ×",
                         "the total time of per-vCPU rings, in the same guest, for the policies"))
-    if data["meta"].get("exit", "0") != "0":
-        out.insert(0, tile("The run failed", f"with exit code {data['meta']['exit']}; what it "
-                           "measured until then is below", True))
-    return f"<div class='tiles'>{''.join(out)}</div>"
+    if files.exit_code(data):
+        out.insert(0, failed(files.exit_code(data)))
+    return tiles(out)
 
 
 def figures(data, figure):
     summary = data["summary"]
-    names = rundata.mode_names(summary)
-    labels = {n: rundata.label(n) for n in names}
+    names = modes.names(summary)
+    labels = {n: modes.label(n) for n in names}
     rings = [n for n in names if n != "bitmap"]
-    rounds = (f"Median, and least to most of {data['env']['runs']} rounds."
-              if data["env"]["runs"] > 1 else "One round.")
     out = []
     for name, value, scale, shown, title, unit, caption in (
             ("qemu-total", "total_ms", 1e-3, names, "Total time of a migration", "s",
@@ -67,10 +87,10 @@ def figures(data, figure):
             ("qemu-progress", "progress", 100, names, "What the guest got done meanwhile",
              "% of before", "Stamps per second from the command until the guest was stopped, "
              "over those in the second before.")):
-        parts = section_run.panels(summary, value, scale, list(qemudata.WORKLOADS))
+        parts = chart.panels(summary, value, qd.WORKLOADS, scale)
         if parts:
             out.append(figure(name, chart.figure(title, parts, shown, "bars", unit, "vCPUs",
-                                                 labels, height=240), f"{caption} {rounds}"))
+                                                 labels, height=240), f"{caption} {rounds(data['env']['runs'])}"))
     return "".join(out)
 
 
@@ -79,7 +99,7 @@ def method(data):
     return f"""
 <h3>What was done</h3>
 <p>Inside the VM, with the host's root as its root, two processes of Debian's own
-{html.escape(env['qemu'])}, not changed in any way, one of which migrates its guest to the
+{esc(env['qemu'])}, not changed in any way, one of which migrates its guest to the
 other over a unix socket. Three ways to track dirty pages: the bitmap
 (<code>-accel kvm</code>), per-vCPU rings
 (<code>-accel kvm,dirty-ring-size={env['ring']}</code>), and the same command line with
@@ -90,13 +110,13 @@ vCPUs stamp pages, {env['hot']:,} pages ({env['hot'] * 4 // 1024} MiB) again and
 The migration may use {env['bandwidth'] >> 20} MiB/s and {env['downtime_ms']} ms of downtime.
 When it is over and the guest is stopped on both sides, all of its memory is compared. Then
 it runs on, and checks each page against a table of its own.</p>
-<dl>{''.join(f"<dt>{w}</dt><dd>{html.escape(t)}</dd>" for w, t in qemudata.WORKLOADS.items()
-             if any(e['workload'] == w for e in data['summary']))}</dl>
+{terms((w, t) for w, t in qd.WORKLOADS.items()
+       if any(e['workload'] == w for e in data['summary']))}
 """
 
 
 def honesty(data):
-    if "TCG" not in data["meta"].get("accelerator", ""):
+    if not files.emulated(data):
         return ""
     return f"""
 <h3>What an emulator can and cannot show here</h3>
@@ -120,31 +140,53 @@ def env_cpus(data):
 def tables(data):
     out = ["<h3>All figures</h3><p>Medians over the rounds. “Times rings” is over that of "
            "per-vCPU rings in the same round. “Pages wrong” is the sum of all rounds.</p>"]
-    for workload, what in qemudata.WORKLOADS.items():
+    for workload, what in qd.WORKLOADS.items():
         entries = [e for e in data["summary"] if e["workload"] == workload]
         if entries:
-            rows, firsts = qemudata.rows(entries)
-            out.append(f"<h4>{workload}: {html.escape(what)}</h4>")
-            out.append(section_run.html_table(qemudata.COLUMNS, rows, firsts))
+            out.append(f"<h4>{workload}: {esc(what)}</h4>")
+            out.append(columns.as_html(COLUMNS, *columns.grouped(COLUMNS, entries)))
     return "".join(out)
 
 
 def machine(data):
     env, meta = data["env"], data["meta"]
-    facts = [("QEMU", env["qemu"]), ("kernel", f"Linux {env['kernel']}"),
+    pairs = [("QEMU", env["qemu"]), ("kernel", f"Linux {env['kernel']}"),
              ("virtualization", meta.get("accelerator", "?")),
              ("processors of the VM", env["cpus"]), ("host", meta.get("host", "?")),
-             ("repeated, spoilt by the emulator", qemudata.faults(data)),
+             ("repeated, spoilt by the emulator", qd.faults(data)),
              ("ended only with any downtime allowed",
               sum(e["forced"] for e in data["summary"])),
              ("commit", meta.get("commit", "?")), ("date", meta.get("date", "?")),
              ("command", meta.get("command", "?"))]
-    rows = "".join(f"<tr><td class='l'>{html.escape(k)}</td>"
-                   f"<td class='l'>{html.escape(str(v))}</td></tr>" for k, v in facts)
-    return f"<h3>The machine</h3><div class='scroll'><table>{rows}</table></div>"
+    return "<h3>The machine</h3>" + facts(pairs)
 
 
 def section(data, figure):
-    return (tiles(data) + figures(data, figure) + method(data) + honesty(data) +
+    return (summary_tiles(data) + figures(data, figure) + method(data) + honesty(data) +
             tables(data) + machine(data) +
             f"<p class='sub'>Every single migration is in <code>{SOURCE}</code>.</p>")
+
+
+def text(data):
+    """For a terminal"""
+    env, out = data["env"], []
+    for workload, what in qd.WORKLOADS.items():
+        entries = [e for e in data["summary"] if e["workload"] == workload]
+        if not entries:
+            continue
+        out += ["", f"{workload}: {what}"]
+        out += columns.as_text(COLUMNS, *columns.grouped(COLUMNS, entries))
+    out += ["", f"{env['qemu'].split(' (')[0]}, {data['meta']['accelerator']}, {env['cpus']} "
+            f"CPUs, Linux {env['kernel']}; medians of "
+            f"{plural(env['runs'], 'round')}; guests of {env['memory']} MiB, of which "
+            f"{env['hot'] * 4 // 1024} MiB are written again and again; rings of {env['ring']} "
+            f"entries, at most {env['bandwidth'] >> 20} MiB/s",
+            "times rings: over that of per-vCPU rings in the same round; wrong: pages that "
+            "differ after the switch, or that the guest found stale",
+            f"{len(data['cells'])} migrations, pages wrong: {qd.wrong(data)}"]
+    if qd.faults(data):
+        out.append(f"migrations spoilt by the emulator and made again: {qd.faults(data)}")
+    if files.exit_code(data):
+        out.append(f"THE RUN FAILED with exit code {files.exit_code(data)}: "
+                   "what it measured until then is above")
+    return "\n".join(out)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """make run: what a reset costs, and the guest's faults meanwhile."""
-import html
+import statistics
 
-import chart
-import resetdata
-from section_bench import table, targets
+from data import files
+from data import reset as rd
+from markup import chart
+from markup.page import table, targets, terms
+from markup.text import indented
 
 SOURCE = "reset.json"
 ORDER = 12
@@ -18,44 +20,41 @@ def spread(values):
 
 def rate_figure(cells, figure):
     panels = []
-    for p in resetdata.PATTERNS:
-        series = {m: [spread(resetdata.rates(cells, p, m, n)) for n in (1, 2)]
-                  for m in resetdata.modes(cells)}
+    for p in rd.PATTERNS:
+        series = {m: [spread(rd.rates(cells, p, m, n)) for n in (1, 2)]
+                  for m in rd.modes(cells)}
         panels.append((p, [1, 2], series))
-    names = list(resetdata.modes(cells))
+    names = list(rd.modes(cells))
     return figure(
         "reset-rate",
         chart.figure("Pages reset per millisecond", panels, names, "bars", "pages/ms", "threads",
-                     {m: resetdata.label(m) for m in names}, height=220),
+                     {m: rd.label(m) for m in names}, height=220),
         "By the order in which the pages were dirtied. Median, and least to most of the rounds. "
         "Per-vCPU rings have one call that resets all of them under a lock of the VM; in a pool "
         "each of two threads resets a ring of its own.")
 
 
 def fault_figure(cells, figure, kind):
-    names = list(resetdata.modes(cells))
+    names = list(rd.modes(cells))
     panels = []
-    for p in resetdata.FAULT_PATTERNS:
+    for p in rd.FAULT_PATTERNS:
         series = {}
         for m in names:
-            found = [resetdata.faults(cells, p, m, kind, idle) for idle in (True, False)]
-            series[m] = [(resetdata.quantile(v, s),) * 3 for s in (0.5, 0.99) for v in found]
+            found = [rd.faults(cells, p, m, kind, idle) for idle in (True, False)]
+            series[m] = [(rd.quantile(v, s),) * 3 for s in (0.5, 0.99) for v in found]
         panels.append((p, ["median", "in a reset", "99 %", "in a reset"], series))
     what = {"protected": "KVM mends it without a lock, so it waits for no reset of either kind.",
             "unmapped": "Mapping the page takes <code>mmu_lock</code> for read; a reset of per-vCPU "
                         "rings takes it for write."}[kind]
     return figure(
         f"reset-{kind}",
-        chart.figure(f"A write to a page that is {resetdata.FAULTS[kind]}", panels, names, "bars",
-                     "µs", "", {m: resetdata.label(m) for m in names}, height=220),
+        chart.figure(f"A write to a page that is {rd.FAULTS[kind]}", panels, names, "bars",
+                     "µs", "", {m: rd.label(m) for m in names}, height=220),
         "How long the fault takes, by the guest's own clock, on one CPU while the other keeps "
         "busy, and while it resets. " + what)
 
 
 def method(data):
-    emulated = "TCG" in data["meta"].get("accelerator", "")
-    patterns = "".join(f"<dt>{p}</dt><dd>{html.escape(t)}</dd>"
-                       for p, t in resetdata.PATTERNS.items())
     emulator = """<p>The processor below KVM was emulated (QEMU's TCG). Good as they are:
 who waits for whom, and how the two threads of a reset get on beside each other, as each
 emulated CPU is a thread on a processor of its own. An indication only: what a page takes. An
@@ -64,7 +63,7 @@ other: the share of a fault that is spent waiting for a lock is smaller here, an
 price of the pool's compare-and-swap. The slowest fault in a hundred is mostly the emulator's or
 the host's doing, which interrupts the guest or takes the emulated CPU's processor away: compare
 it with that of faults while no reset runs. Where these alone take more than half as long as
-the slowest with per-vCPU rings, no way to reset could meet the target here.</p>""" if emulated else ""
+the slowest with per-vCPU rings, no way to reset could meet the target here.</p>""" if files.emulated(data) else ""
     held = """<p>How long <code>mmu_lock</code> is held for write is derived: per-vCPU rings take
 it once for each run of neighbours, which follows from the order; a reset of as many entries that
 name no memslot does all but that, and the difference is the time with the lock. A pool takes it
@@ -83,15 +82,64 @@ reset is, and pages that are not mapped, as a page first touched, swapped in or 
 first and the last fault of a reset are cut by its begin and its end; during the last the TLBs are
 flushed. Just before each reset as many faults are timed while the first CPU only keeps busy. Both
 kinds of rings take turns on the same kernel.</p>
-<dl>{patterns}</dl>{held}{counted}{emulator}"""
+{terms(rd.PATTERNS.items())}{held}{counted}{emulator}"""
+
+
+def rows(cells, counted):
+    """Heading, and a row for each pattern and mode."""
+    out = [["order", "rings", "1 thread", "2 threads", "2 : 1", "write locks", "held for",
+            "instructions"]]
+    for p in rd.PATTERNS:
+        for mode in rd.modes(cells):
+            one, two = (rd.rates(cells, p, mode, n) for n in (1, 2))
+            found = rd.pick(cells, p, mode)
+            pages = found[0]["bare_pages"]
+            time = rd.held(cells, p, mode)
+            work = rd.instructions(counted, p, mode)
+            out.append([p, rd.label(mode), f"{statistics.median(one):.0f} pages/ms",
+                        f"{statistics.median(two):.0f} pages/ms", f"{rd.ratio(two, one):.2f}",
+                        str(found[0]["write_locks"]),
+                        f"{time * pages / 1e6:.1f} ms" if time else "nothing",
+                        f"{work:.0f} a page" if work else "-"])
+    return out
+
+
+def fault_rows(cells):
+    """The same of the faults; each figure while no reset runs, and while one does."""
+    out = [["page is", "order", "rings", "faults", "no reset: median", "99 %", "longest",
+            "reset: median", "99 %", "longest"]]
+    for kind, name in rd.FAULTS.items():
+        for p in rd.FAULT_PATTERNS:
+            for mode in rd.modes(cells):
+                idle, slow = (rd.faults(cells, p, mode, kind, i) for i in (True, False))
+                out.append([name, p, rd.label(mode), f"{len(idle)}, {len(slow)}"] +
+                           [f"{rd.quantile(v, share):.0f} µs" for v in (idle, slow)
+                            for share in (0.5, 0.99, 1.0)])
+    return out
 
 
 def section(data, figure):
     cells = data["reset"]
-    if not all(resetdata.modes(cells)):
+    if not all(rd.modes(cells)):
         return "<p>Measured for one kind of rings only: nothing to compare.</p>"
-    head, *rows = resetdata.rows(cells, data["counted"])
-    fault_head, *fault_rows = resetdata.fault_rows(cells)
-    return (targets(data) + rate_figure(cells, figure) + table(head, rows, 2) +
-            "".join(fault_figure(cells, figure, k) for k in resetdata.FAULTS) +
-            table(fault_head, fault_rows, 3) + method(data))
+    head, *body = rows(cells, data["counted"])
+    fault_head, *fault_body = fault_rows(cells)
+    return (targets(data) + rate_figure(cells, figure) + table(head, body, 2) +
+            "".join(fault_figure(cells, figure, k) for k in rd.FAULTS) +
+            table(fault_head, fault_body, 3) + method(data))
+
+
+def text(data):
+    """For a terminal"""
+    cells = data["reset"]
+    if not all(rd.modes(cells)):
+        return "reset: measured for one kind of rings only, nothing to compare"
+    lines = ["", "reset: 2 vCPUs, a ring each; write locks: mmu_lock, all pages by one thread"]
+    lines += indented(rows(cells, data["counted"]), {0, 1})
+    lines += ["", "a guest's write fault on one CPU, while the other resets and while it does not"]
+    lines += indented(fault_rows(cells), {0, 1, 2})
+    met = sum(t["met"] for t in data["targets"])
+    lines += ["", f"targets of the reset: {met} of {len(data['targets'])} met"]
+    lines += indented([[t["target"], t["value"], t["limit"], "met" if t["met"] else "NOT MET"]
+                       for t in data["targets"]], {0})
+    return "\n".join(lines)

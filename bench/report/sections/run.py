@@ -1,156 +1,128 @@
 # SPDX-License-Identifier: GPL-2.0
 """make run: the comparison on real vCPUs in a VM."""
-import html
-
-import chart
-import rundata
-import table
-from section_bench import table as figures_table
+from data import files, modes
+from data import run as rd
+from data.summary import pick
+from markup import chart, columns
+from markup.page import esc, facts, failed, table, terms, tile, tiles
+from markup.text import count, indented, median, plural, ranged, rounds
 
 SOURCE = "run.json"
 ORDER = 10
 TITLE = "Bitmap, per-vCPU rings and pool on real vCPUs"
 
+COLUMNS = (
+    ("", "vCPUs", lambda e: str(e["vcpus"])),
+    ("", "<mode", lambda e: modes.label(e["mode"])),
+    ("pages/s", "<dirtied", lambda e: ranged(e, "pages_per_s", "{:.1f}", 1e-3, "k")),
+    ("times", "rings", lambda e: median(e, "x_pages_per_s", "{:.2f}")),
+    ("full", "exits", lambda e: count(e, "ring_full_exits")),
+    ("stood", "still", lambda e: median(e, "still_ms", "{:.0f} ms")),
+    ("", "", lambda e: median(e, "still_share", "{:.1f} %", 100)),
+    ("harvest", "ns/page", lambda e: median(e, "harvest_ns", "{:.0f}")),
+    ("reset", "ns/page", lambda e: median(e, "reset_ns", "{:.0f}")),
+    ("", "claims", lambda e: count(e, "claims")),
+    ("", "retries", lambda e: count(e, "claim_retries")),
+    ("", "reserve", lambda e: count(e, "reserve_claims")),
+    ("", "parks", lambda e: count(e, "parks")),
+    ("", "moves", lambda e: count(e, "moves")),
+)
+DEVICE_COLUMNS = (
+    ("mark", "ns/page", lambda e: median(e, "mark_ns", "{:.0f}")),
+    ("", "EAGAIN", lambda e: count(e, "device_eagain")),
+)
+LOST = (("", "lost", lambda e: str(e["lost"])),)
 
-def panels(summary, value, scale=1.0, workloads=None):
-    """A panel per workload: [(title, [vCPUs], {mode: [(median, min, max)]})]"""
+
+def workload_columns(workload):
+    return COLUMNS + (DEVICE_COLUMNS if workload == "vm-scoped" else ()) + LOST
+
+
+def merged(cols):
+    """Without columns that have no heading, which a terminal needs to align what is
+    in them: they join the one before."""
     out = []
-    for w in workloads or rundata.WORKLOADS:
-        entries = [e for e in summary if e["workload"] == w]
-        if not entries or (w == "burst" and not workloads):
-            continue
-        vcpus = sorted({e["vcpus"] for e in entries})
-        series = {}
-        for e in entries:
-            v = e[value]
-            at = series.setdefault(e["mode"], [None] * len(vcpus))
-            at[vcpus.index(e["vcpus"])] = (v["median"] * scale, v["min"] * scale,
-                                           v["max"] * scale)
-        out.append((w, vcpus, series))
+    for head, more, show in cols:
+        if (head, more) == ("", ""):
+            *rest, before = out.pop()
+            out.append((*rest, lambda e, a=before, b=show: f"{a(e)}, {b(e)}"))
+        else:
+            out.append((head, more, show))
     return out
 
 
-def pick(summary, workload, vcpus, mode):
-    for e in summary:
-        if (e["workload"], e["vcpus"], e["mode"]) == (workload, vcpus, mode):
-            return e
-    return None
-
-
-def tile(big, small, bad=False):
-    return (f"<div class='tile{' bad' if bad else ''}'><b>{html.escape(big)}</b>"
-            f"<span>{html.escape(small)}</span></div>")
-
-
-def tiles(data):
+def summary_tiles(data):
     summary = data["summary"]
     lost = sum(e["lost"] for e in summary)
     writes = sum(e["writes"] for e in summary)
     out = [tile(f"{lost} lost", f"of {writes:,} pages that were written in "
                 f"{sum(e['runs'] for e in summary)} measurements, each checked against "
                 "its stamp", lost > 0)]
-    nostop = [m for m in rundata.mode_names(summary) if "+nostop" in m]
+    nostop = [m for m in modes.names(summary) if "+nostop" in m]
     for workload, text in (("skewed", "ring-full exits"), ("burst", "pages")):
         entries = [e for e in summary if e["workload"] == workload]
         if not entries:
             continue
         n = max(e["vcpus"] for e in entries)
         pool = [e for e in entries if e["vcpus"] == n and e["tracker"] == "pool"]
-        best = pick(summary, workload, n, nostop[0]) if nostop else (pool or [None])[0]
-        rings = pick(summary, workload, n, "per-vcpu")
+        best = pick(entries, workload, nostop[0]) if nostop else (pool or [None])[0]
+        rings = pick(entries, workload, "per-vcpu")
         if not best or not rings:
             continue
         if workload == "skewed":
             a, b = (x["ring_full_exits"]["median"] for x in (rings, best))
             least = min((e for e in pool if not e["nostop"]), default=None,
                         key=lambda e: e["ring_full_exits"]["median"])
-            more = (f"; {rundata.label(least['mode'])}, without NOSTOP: "
+            more = (f"; {modes.label(least['mode'])}, without NOSTOP: "
                     f"{least['ring_full_exits']['median']:.0f}"
                     if least and best["nostop"] else "")
             out.append(tile(f"{a:.0f} → {b:.0f} exits",
                             f"for a full ring, where one of {n} vCPUs dirties 90\u00a0%: "
-                            f"per-vCPU rings → {rundata.label(best['mode'])}{more}"))
+                            f"per-vCPU rings → {modes.label(best['mode'])}{more}"))
         else:
             a, b = (x["pages"]["median"] for x in (rings, best))
             out.append(tile(f"{a:,.0f} → {b:,.0f} pages",
                             f"that one of {n} vCPUs dirties before it must stop, nobody "
-                            f"harvesting: per-vCPU rings → {rundata.label(best['mode'])}"))
-    if data["meta"].get("exit", "0") != "0":
-        out.insert(0, tile("The run failed", f"with exit code {data['meta']['exit']}; what it "
-                           "measured until then is below", True))
-    return f"<div class='tiles'>{''.join(out)}</div>"
-
-
-def html_table(cols, rows, firsts=()):
-    head = "".join(f"<th{' class=l' if c[1].startswith('<') else ''}>"
-                   f"{html.escape((c[0] + ' ' + c[1].lstrip('<')).strip())}</th>" for c in cols)
-    body = []
-    for i, row in enumerate(rows):
-        cells = "".join(f"<td{' class=l' if c[1].startswith('<') else ''}>"
-                        f"{html.escape(v)}</td>" for c, v in zip(cols, row))
-        body.append(f"<tr{' class=first' if i in firsts else ''}>{cells}</tr>")
-    return (f"<div class='scroll'><table><thead><tr>{head}</tr></thead>"
-            f"<tbody>{''.join(body)}</tbody></table></div>")
-
-
-def workload_table(entries, workload):
-    cols = list(table.columns(workload))
-    # "0 ms" and "0.0 %" stand in two columns, for a terminal to align them
-    merged = [i for i, c in enumerate(cols) if c[:2] == ("", "")]
-    for i in reversed(merged):
-        first, second = cols[i - 1], cols.pop(i)
-        cols[i - 1] = (first[0], first[1],
-                       lambda e, a=first[2], b=second[2]: f"{a(e)}, {b(e)}")
-    rows, firsts, vcpus = [], [], None
-    for e in entries:
-        row = [c[2](e) for c in cols]
-        if e["vcpus"] == vcpus:
-            row[0] = ""
-        else:
-            firsts.append(len(rows))
-        vcpus = e["vcpus"]
-        rows.append(row)
-    return html_table(cols, rows, firsts)
+                            f"harvesting: per-vCPU rings → {modes.label(best['mode'])}"))
+    if files.exit_code(data):
+        out.insert(0, failed(files.exit_code(data)))
+    return tiles(out)
 
 
 def cost_figure(summary, figure):
     entries = [e for e in summary if e["workload"] == "uniform"] or summary
     n = max(e["vcpus"] for e in entries)
-    rows = [(rundata.label(e["mode"]), [e["harvest_ns"]["median"], e["reset_ns"]["median"]])
+    rows = [(modes.label(e["mode"]), [e["harvest_ns"]["median"], e["reset_ns"]["median"]])
             for e in entries if e["vcpus"] == n and e["workload"] != "burst"]
     if not rows:
         return ""
     return figure("cost", chart.stacked("Harvest and reset, per page", rows, ["harvest", "reset"],
                                         "ns per page"),
                   f"What userspace's harvest and the reset ioctl take, per page, "
-                  f"{html.escape(entries[0]['workload'])}, {n} vCPUs. Harvest: reading the "
+                  f"{esc(entries[0]['workload'])}, {n} vCPUs. Harvest: reading the "
                   "entries, or fetching and scanning the bitmap. Reset: "
                   "<code>KVM_RESET_DIRTY_RINGS</code> or <code>KVM_CLEAR_DIRTY_LOG</code>. "
                   "Under emulation much of the reset is the TLB flush of the other vCPUs.")
 
 
-def rounds(data):
-    n = data["env"]["runs"]
-    return f"Median, and least to most of {n} rounds." if n > 1 else "One round."
-
-
 def figures(data, figure):
     summary = data["summary"]
-    names = rundata.mode_names(summary)
-    labels = {n: rundata.label(n) for n in names}
+    names = modes.names(summary)
+    labels = {n: modes.label(n) for n in names}
     rings = [n for n in names if n != "bitmap"]
+    shown = [w for w in rd.WORKLOADS if w != "burst"]
     out = []
 
-    parts = panels(summary, "pages_per_s", 1e-3)
+    parts = chart.panels(summary, "pages_per_s", shown, 1e-3)
     if parts:
         out.append(figure(
             "throughput",
             chart.figure("Pages dirtied per second", parts, names, "lines",
                          "pages/s, thousands", "vCPUs", labels),
             "Pages dirtied per second, all vCPUs together (and the device, in vm-scoped, "
-            "whose writes cost no page fault). " + rounds(data) + " The same number of pages is written whatever "
+            "whose writes cost no page fault). " + rounds(data["env"]["runs"]) + " The same number of pages is written whatever "
             f"the number of vCPUs; the VM has {data['env']['cpus']} processors."))
-    parts = panels(summary, "exits_per_kpage")
+    parts = chart.panels(summary, "exits_per_kpage", shown)
     if parts:
         out.append(figure(
             "exits",
@@ -162,7 +134,7 @@ def figures(data, figure):
             "wakes the reaper. Userspace drains all rings at each exit: a policy that spreads "
             "the marks over all rings (round-robin, lru) has one exit do for all of them, one "
             "that stays with a ring (last-used, mru) fills it as a vCPU fills its own."))
-    parts = panels(summary, "still_share", 100)
+    parts = chart.panels(summary, "still_share", shown, 100)
     if parts:
         out.append(figure(
             "still",
@@ -172,7 +144,7 @@ def figures(data, figure):
             "of the time that vCPUs had work. It is spent waiting for the lock, harvesting "
             "and resetting. What a vCPU waits inside the kernel (for <code>mmu_lock</code> "
             "while the bitmap is cleared, say) does not show here."))
-    parts = panels(summary, "pages", 1, ["burst"])
+    parts = chart.panels(summary, "pages", ["burst"])
     if parts:
         _, vcpus, series = parts[0]
         out.append(figure(
@@ -200,7 +172,7 @@ exits for a full ring harvests all rings and resets them under a lock, and a rea
 every {env['period_ms']} ms. With the bitmap only the reaper does. With NOSTOP the pool's
 eventfd wakes it, too. The modes take turns within each of the {env['runs']}
 round{'s' if env['runs'] > 1 else ''}.</p>
-<dl>{''.join(f"<dt>{w}</dt><dd>{html.escape(t)}</dd>" for w, t in rundata.WORKLOADS.items())}</dl>
+{terms(rd.WORKLOADS.items())}
 <p>In vm-scoped, the device thread of a pool VM calls <code>KVM_MARK_DIRTY</code>. KVM has no
 such call for the bitmap and for per-vCPU rings: there the device thread keeps a bitmap of
 its own, as VMMs do today, and the harvest merges it.</p>
@@ -210,16 +182,16 @@ that was not counts as lost, and fails the run.</p>
 
 
 def busy(data):
-    share = rundata.busy(data)
+    share = files.busy(data)
     return (f"<li>Other work took {share}\u00a0% of the host's processors meanwhile: times are "
             "spread wide.</li>\n" if share else "")
 
 
 def honesty(data):
-    if "TCG" not in data["meta"].get("accelerator", ""):
+    if not files.emulated(data):
         return f"""
 <h3>What these figures can and cannot show</h3>
-<p>They were taken under {html.escape(data['meta'].get('accelerator', '?'))}: the vCPUs
+<p>They were taken under {esc(data['meta'].get('accelerator', '?'))}: the vCPUs
 measured here are guests of a guest. Exits and TLB flushes cost more than on bare metal, so
 times are upper bounds there; counts are exact.</p>
 """
@@ -248,7 +220,7 @@ processors, costs.</li>
 
 def machine(data):
     env, meta = data["env"], data["meta"]
-    facts = [("kernel", f"Linux {env['kernel']} {env['build']}"),
+    pairs = [("kernel", f"Linux {env['kernel']} {env['build']}"),
              ("virtualization", meta.get("accelerator", "?")),
              ("processors of the VM", env["cpus"]),
              ("KVM", f"{env['vendor']}, PML {'on' if env['pml'] else 'off'}, "
@@ -256,30 +228,40 @@ def machine(data):
              ("clock", env["clocksource"]),
              ("host", meta.get("host", "?")),
              ("taken by other work on the host", meta.get("others", "?") + " %"),
-             ("repeated, spoilt by the emulator", rundata.emulator_faults(data)),
+             ("repeated, spoilt by the emulator", rd.emulator_faults(data)),
              ("commit", meta.get("commit", "?")),
              ("date", meta.get("date", "?")),
              ("command", meta.get("command", "?"))]
-    rows = "".join(f"<tr><td class='l'>{html.escape(k)}</td>"
-                   f"<td class='l'>{html.escape(str(v))}</td></tr>" for k, v in facts)
-    return f"<h3>The machine</h3><div class='scroll'><table>{rows}</table></div>"
+    return "<h3>The machine</h3>" + facts(pairs)
 
 
 def tables(summary):
     out = ["<h3>All figures</h3>",
            "<p>Medians over the rounds. “Times rings” is pages per second over that of "
            "per-vCPU rings in the same round. Counts are of one measurement.</p>"]
-    for workload, what in rundata.WORKLOADS.items():
+    for workload, what in rd.WORKLOADS.items():
         entries = [e for e in summary if e["workload"] == workload]
         if not entries or workload == "burst":
             continue
-        out.append(f"<h4>{workload}: {html.escape(what)}</h4>")
-        out.append(workload_table(entries, workload))
+        out.append(f"<h4>{workload}: {esc(what)}</h4>")
+        cols = merged(workload_columns(workload))
+        out.append(columns.as_html(cols, *columns.grouped(cols, entries)))
     return "".join(out)
 
 
+def counted_rows(data):
+    """Heading, and a row for each mode"""
+    found = rd.counted(data)
+    base = {mode: page for mode, page, *_ in found}.get("per-vcpu")
+    return [["", "instructions a page", "times rings", "of it harvest", "reset",
+             "ring-full exits"]] + [
+        [modes.label(mode), f"{page:,.0f}", f"{page / base:.3f}" if base else "-",
+         f"{harvest:.0f}", f"{reset:.0f}", str(exits)]
+        for mode, page, harvest, reset, exits in found]
+
+
 def counted(data):
-    head, *rows = rundata.instructions(data)
+    head, *rows = counted_rows(data)
     if not rows:
         return ""
     return ("<h3>Counted</h3><p>One vCPU dirties all pages alike, on a processor that takes a "
@@ -287,12 +269,66 @@ def counted(data):
             "instructions of it all, of guest, faults, marks, exits, harvest and reset, to the last "
             "page drained. They do not drift from one run to the next, but all count alike: a "
             "locked one, one that misses the cache, and the world switches, which TCG does in one."
-            "</p>" + figures_table(head, rows))
+            "</p>" + table(head, rows))
 
 
 def section(data, figure):
     summary = data["summary"]
-    return (tiles(data) + figures(data, figure) + counted(data) + method(data) + honesty(data) +
+    return (summary_tiles(data) + figures(data, figure) + counted(data) + method(data) + honesty(data) +
             tables(summary) + machine(data) +
             "<p class='sub'>Every single measurement is in <code>run.json</code>, each "
             "figure in an <code>.svg</code> beside this page.</p>")
+
+
+def burst_table(entries):
+    vcpus = sorted({e["vcpus"] for e in entries})
+    names = modes.names(entries)
+    by = {(e["mode"], e["vcpus"]): e for e in entries}
+    rows = [["mode"] + [plural(n, "vCPU") for n in vcpus]]
+    for m in names:
+        row = [modes.label(m)]
+        for n in vcpus:
+            e = by.get((m, n))
+            row.append(f"{e['pages']['median']:.0f}" if e else "-")
+        rows.append(row)
+    return indented(rows, {0})
+
+
+def text(data):
+    """For a terminal"""
+    summary = data["summary"]
+    env = data["env"]
+    out = []
+    for workload, what in rd.WORKLOADS.items():
+        entries = [e for e in summary if e["workload"] == workload]
+        if not entries:
+            continue
+        out += ["", f"{workload}: {what}"]
+        if workload == "burst":
+            out += burst_table(entries)
+        else:
+            cols = workload_columns(workload)
+            out += columns.as_text(cols, *columns.grouped(cols, entries))
+    found = counted_rows(data)
+    if len(found) > 1:
+        out += ["", "instructions of it all, one vCPU, all pages alike, until the last is drained"]
+        out += indented(found, {0})
+    lost = sum(e["lost"] for e in summary)
+    writes = sum(e["writes"] for e in summary)
+    out += ["", f"{data['meta']['accelerator']}, {env['cpus']} CPUs, Linux {env['kernel']}; "
+            f"medians of {plural(env['runs'], 'round')}"
+            f"{' (least..most)' if env['runs'] > 1 else ''}, rings of {env['ring_bytes']} bytes, "
+            f"one a vCPU in every mode but the bitmap",
+            "times rings: pages/s over that of per-vCPU rings in the same round; "
+            "stood still: between a ring-full exit and the next entry",
+            f"pages written: {writes}, pages lost: {lost}"]
+    if files.busy(data):
+        out.append(f"other work took {files.busy(data)} % of the host's processors: "
+                   "times are spread wide")
+    faults = rd.emulator_faults(data)
+    if faults:
+        out.append(f"measurements spoilt by the emulator and made again: {faults}")
+    if files.exit_code(data):
+        out.append(f"THE RUN FAILED with exit code {files.exit_code(data)}: "
+                   "what it measured until then is above")
+    return "\n".join(out)
