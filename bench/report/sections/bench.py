@@ -11,6 +11,7 @@ TITLE = "What a mark costs, and which ring selection"
 
 SKEWS = ("uniform", "zipf 0.9", "zipf 1.2", "one-hot")
 
+
 def percent(part):
     return "< 0.01 %" if 0 < part < 1e-4 else f"{100 * part:.2g} %"
 
