@@ -45,26 +45,26 @@ static int set_logging(struct harvest *h, bool on)
 
 /* -- Rings */
 
-/* Take what is in a ring.  One round of it: KVM can push meanwhile. */
+/* Collect a ring's entries, one round at most: KVM may keep pushing. */
 static __u32 ring_collect(struct harvest *h, struct harvest_ring *ring)
 {
 	for (ring->nr_pages = 0; ring->nr_pages < h->ring_entries; ring->nr_pages++) {
 		struct kvm_dirty_gfn *gfn = &ring->gfns[ring->fetch % h->ring_entries];
 
-		/* Pairs with KVM's store: slot and offset are this entry's. */
+		/* Pairs with KVM's release: slot and offset belong to this entry. */
 		if (__atomic_load_n(&gfn->flags, __ATOMIC_ACQUIRE) !=
 		    KVM_DIRTY_GFN_F_DIRTY)
 			break;
 		ring->pages[ring->nr_pages].slot = gfn->slot;
 		ring->pages[ring->nr_pages].page = gfn->offset;
-		/* KVM may use the entry again from here on. */
+		/* From here on KVM may reuse the entry. */
 		__atomic_store_n(&gfn->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 		ring->fetch++;
 	}
 	return ring->nr_pages;
 }
 
-/* Only now may the pages be read. */
+/* The pages may be read only now, after the reset. */
 static void ring_report(struct harvest *h, struct harvest_ring *ring)
 {
 	__u32 i;
@@ -75,7 +75,7 @@ static void ring_report(struct harvest *h, struct harvest_ring *ring)
 	count(&h->drains, 1);
 }
 
-/* Are there so many entries in it? */
+/* Does the ring hold at least @entries? */
 static bool ring_has(struct harvest *h, struct harvest_ring *ring, __u32 entries)
 {
 	struct kvm_dirty_gfn *gfn = &ring->gfns[(ring->fetch + entries - 1) % h->ring_entries];
@@ -84,8 +84,8 @@ static bool ring_has(struct harvest *h, struct harvest_ring *ring, __u32 entries
 }
 
 /*
- * One ring of a pool, if it has at least so many entries.  Many threads may be
- * here, each with another ring.
+ * Drain one ring of a pool if it holds at least @least entries.  Several
+ * threads may do so at once, each with a ring of its own.
  */
 static int pool_drain_locked(struct harvest *h, unsigned int index, __u32 least)
 {
@@ -116,15 +116,15 @@ static int pool_drain(struct harvest *h, unsigned int index, __u32 least)
 }
 
 /*
- * A reset costs a flush of the TLBs, whatever the number of entries: where it is
- * only about room, rings with a few entries are left for later.
+ * A reset flushes the TLBs, however few entries it takes back.  A drain that
+ * only has to make room skips rings with few entries.
  */
 static __u32 worth_it(const struct harvest *h)
 {
 	return h->ring_entries / 4;
 }
 
-/* Drain a ring, and those others that fill and that nobody is draining. */
+/* Drain a ring, then those that fill up and that no one else is draining. */
 static int pool_drain_around(struct harvest *h, unsigned int index)
 {
 	unsigned int i, n = h->nr_rings;
@@ -145,10 +145,9 @@ static int pool_drain_around(struct harvest *h, unsigned int index)
 }
 
 /*
- * Marks were lost.  The pages that they were for are writable and in no ring,
- * so nothing would ever trap them again: logging is turned off and on, which
- * traps all pages.  The order matters: marks that are lost from now on set the
- * state again.
+ * Marks were lost.  Their pages are writable and in no ring, so writes to them
+ * would never trap again.  Turning logging off and on write-protects all pages.
+ * Clear the state before that: a mark that is lost later sets it again.
  */
 static int pool_overflow(struct harvest *h)
 {
@@ -171,9 +170,9 @@ static int pool_overflow(struct harvest *h)
 }
 
 /*
- * Upstream's rings can only be reset together.  One lock for all of it, because
- * such a reset can return before what another thread's reset took back is
- * trapped.
+ * Per-vCPU rings can only be reset together.  One lock covers the whole drain,
+ * because such a reset may return before the pages of another thread's reset
+ * are write-protected.
  */
 static int rings_drain(struct harvest *h)
 {
@@ -249,8 +248,8 @@ static int bitmap_drain(struct harvest *h)
 /* -- Threads */
 
 /*
- * A thread's share: every n-th ring, and what has to be one's goes to the first.
- * @asked: a ring was parked, else it is time to look
+ * A thread's share: every n-th ring.  The first thread also does what only one
+ * can do.  @asked: a ring was parked; otherwise the period is over.
  */
 static int drain_share(struct harvest *h, unsigned int index, bool asked)
 {
@@ -299,8 +298,8 @@ static int start_thread(struct harvest *h, struct harvest_thread *t)
 {
 	struct epoll_event quit = { .events = EPOLLIN, .data.fd = h->quit_fd };
 	/*
-	 * Edge-triggered: each thread is woken by each signal, and nobody
-	 * needs to read the eventfd, which would take it from the others.
+	 * Edge-triggered: each signal wakes every thread.  No thread reads the
+	 * eventfd, which would hide the signal from the others.
 	 */
 	struct epoll_event pool = { .events = EPOLLIN | EPOLLET, .data.fd = h->pool_fd };
 	int err;
@@ -329,7 +328,7 @@ static void stop_threads(struct harvest *h)
 	if (!h->nr_threads)
 		return;
 	if (write(h->quit_fd, &value, sizeof(value)) != sizeof(value))
-		abort();	/* It can't fail, and threads would stay. */
+		abort();	/* It can't fail, and the threads would never end. */
 	for (i = 0; i < h->nr_threads; i++) {
 		pthread_join(h->threads[i].thread, NULL);
 		close(h->threads[i].epoll_fd);
@@ -386,11 +385,11 @@ int harvest_full(struct harvest *h, const struct kvm_run *run)
 		return rings_drain(h);
 
 	if (flags & KVM_DIRTY_RING_POOL_EXHAUSTED)
-		/* KVM_RUN would only return the same: nothing less will do. */
+		/* KVM_RUN would exit again at once: drain all rings. */
 		ret = harvest_all(h);
 	else if ((flags & KVM_DIRTY_RING_POOL_PARKED) && !h->nr_threads)
 		ret = pool_drain_around(h, run->dirty_ring_pool.ring);
-	/* It may come alone, and comes once: it is for all vCPUs. */
+	/* Reported once, for all vCPUs, and possibly on its own. */
 	if (!ret && (flags & KVM_DIRTY_RING_POOL_OVERFLOW))
 		ret = pool_overflow(h);
 	return ret;
@@ -402,7 +401,7 @@ int harvest_mark(struct harvest *h, __u32 slot, __u64 first, __u64 n)
 	int ret;
 
 	if (h->config.tracker != HARVEST_POOL) {
-		/* KVM has no such call: the VMM's own bitmap is all there is. */
+		/* KVM has no such call: the VMM keeps a bitmap of its own. */
 		for (; n; n--, first++)
 			h->config.dirty(h->config.arg, slot, first);
 		return 0;
@@ -413,7 +412,7 @@ int harvest_mark(struct harvest *h, __u32 slot, __u64 first, __u64 n)
 		mark.num_pages = n;
 		ret = ioctl(h->config.vm_fd, KVM_MARK_DIRTY, &mark);
 		if (ret >= 0)
-			return 0;	/* All, or the slot is not logged. */
+			return 0;	/* All are marked, or the slot is not logged. */
 		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
 		first += mark.marked;
@@ -441,13 +440,13 @@ int harvest_all(struct harvest *h)
 		ret = rings_drain(h);
 		break;
 	case HARVEST_POOL:
-		/* An unplug may have moved marks to rings that were drained. */
+		/* An unplug may move entries to rings that are drained already. */
 		do {
 			unplugs = __atomic_load_n(&h->unplugs, __ATOMIC_ACQUIRE);
 			for (i = 0; !ret && i < h->nr_rings; i++)
 				ret = pool_drain(h, i, 1);
 		} while (!ret && unplugs != __atomic_load_n(&h->unplugs, __ATOMIC_ACQUIRE));
-		/* Last, and always: vCPUs may be stopped, and tell of it no more. */
+		/* Always, and last: stopped vCPUs can't report an OVERFLOW. */
 		if (!ret)
 			ret = pool_overflow(h);
 		break;
@@ -592,13 +591,13 @@ int harvest_unplug(struct harvest *h, unsigned int vcpu)
 		return 0;
 	if (vcpu >= h->nr_rings)
 		return -EINVAL;
-	/* Without a pool nobody else would.  Nor does anybody push to it. */
+	/* No one else drains a per-vCPU ring, and nothing pushes to it. */
 	if (h->config.tracker == HARVEST_RINGS)
 		ret = rings_drain(h);
 	if (ret)
 		return ret;
 
-	/* One of them is held by whoever looks into the ring. */
+	/* Everyone who looks into the ring holds one of these. */
 	pthread_mutex_lock(&ring->lock);
 	pthread_mutex_lock(&h->lock);
 	if (ring->gfns && munmap(ring->gfns, h->config.ring_bytes))
@@ -622,7 +621,7 @@ int harvest_plug(struct harvest *h, unsigned int vcpu, int vcpu_fd)
 		return -EINVAL;
 	pthread_mutex_lock(&ring->lock);
 	pthread_mutex_lock(&h->lock);
-	/* A ring that comes back to a pool is a new one; others go on. */
+	/* A ring that returns to a pool starts at entry 0; others go on. */
 	if (h->config.tracker == HARVEST_POOL)
 		ring->fetch = 0;
 	ret = map_ring(h, ring, vcpu_fd);
