@@ -5,20 +5,19 @@
  *
  * The work is fixed and the same in every mode.  All pages are mapped and then
  * write-protected before the first pass, and harvested and write-protected
- * again before each other one, so each write is one page dirtied, whatever
- * tracks it.  A page carries the number of the pass that wrote it.  After each
- * pass the pages so stamped are compared with those harvested: a written page
- * that was not harvested is lost.
+ * again before each later one.  So each write dirties one page, whatever tracks
+ * it.  The guest stamps a page with the number of the pass.  After each pass the
+ * pages with that stamp are compared with those harvested: a page that was
+ * written and not harvested is lost.
  *
- * Userspace harvests as QEMU does.  With rings, the thread of a vCPU that
- * exits for a full (or parked) ring harvests all rings and resets them, under
- * a lock, and a reaper does the same every period.  With the bitmap only the
- * reaper does, by KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG.  In a pool with
- * NOSTOP, vCPUs do not exit for a parked ring: there the pool's eventfd wakes
- * the reaper.
+ * Userspace harvests as QEMU does.  With rings, a vCPU's thread that exits for a
+ * full (or parked) ring harvests and resets all rings under a lock, and a reaper
+ * does the same every period.  With the bitmap only the reaper harvests, by
+ * KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG.  In a pool with NOSTOP, vCPUs do
+ * not exit for a parked ring: the pool's eventfd wakes the reaper instead.
  *
- * The burst workload is another thing: how many pages can one vCPU dirty when
- * nobody harvests?
+ * The burst workload counts the pages that one vCPU can dirty while nothing is
+ * harvested.
  */
 #include <errno.h>
 #include <poll.h>
@@ -44,7 +43,7 @@
 #define BENCH_SLOT		1
 #define BENCH_GPA		SZ_4G
 #define BENCH_GVA		0xc0000000ul
-/* The order of writes is scattered, in blocks of that many pages. */
+/* Writes are scattered over memory in blocks of this many pages. */
 #define BENCH_BLOCK		16
 /* How far the device may run ahead of the vCPUs, in pages. */
 #define BENCH_DEVICE_LEAD	64
@@ -58,14 +57,14 @@ const char * const bench_workload_names[] = {
 	[BENCH_RESET]		= "reset",
 };
 
-/* A part of the memslot and the order in which its pages are written. */
+/* A part of the memslot, and the order in which its pages are written. */
 struct bench_part {
 	u64 first;
 	u64 count;
-	u64 step;		/* in blocks, without common divisor */
+	u64 step;		/* in blocks, coprime to their number */
 };
 
-/* What the guest and the host both use; lives in guest memory. */
+/* Shared by guest and host, in guest memory. */
 struct guest_vcpu {
 	struct bench_part part;
 	u64 chunk;		/* pages to write in a turn; 0: all of them */
@@ -92,7 +91,7 @@ struct bench_vcpu {
 	u64 exhausted_exits;
 	u64 start_ns;
 	u64 end_ns;
-	/* Where it was when the time was over. */
+	/* Its position when the time was up. */
 	u64 rip;
 	bool stopped;
 };
@@ -112,7 +111,7 @@ struct bench {
 	struct bench_part device;
 	pthread_t device_thread;
 	u64 device_end_ns;
-	/* The bitmap that a VMM keeps for its own writes. */
+	/* The bitmap that a VMM keeps of its own writes. */
 	unsigned long *device_log;
 
 	pthread_t watch_thread;
@@ -123,7 +122,7 @@ struct bench {
 	int quit_fd;
 
 	pthread_mutex_t reap_lock;
-	/* All below is under reap_lock. */
+	/* The rest is protected by reap_lock. */
 	unsigned long *harvested;
 	unsigned long *log;
 	u64 ring_entries;
@@ -161,7 +160,7 @@ static struct bench_part bench_part(u64 *first, u64 blocks,
 	};
 
 	if (blocks > 2) {
-		/* About the golden ratio, so that neighbours end up far apart. */
+		/* About the golden ratio: neighbours are written far apart. */
 		part.step = blocks * (600 + seed % 37) / 1000;
 		while (gcd(part.step, blocks) != 1)
 			part.step++;
@@ -170,7 +169,7 @@ static struct bench_part bench_part(u64 *first, u64 blocks,
 	return part;
 }
 
-/* Page to write as number @i.  Runs in the guest, too. */
+/* The page to write as number @i.  Runs in the guest, too. */
 static inline u64 bench_part_page(const struct bench_part *part, u64 i)
 {
 	u64 blocks = part->count / BENCH_BLOCK;
@@ -199,7 +198,7 @@ static void guest_code(u32 idx)
 	}
 }
 
-/* Who writes how much; all numbers of vCPUs make the same work. */
+/* Divide the pages; the total is the same for all numbers of vCPUs. */
 static void bench_share(struct bench *b)
 {
 	const struct bench_cell *cell = b->cell;
@@ -228,9 +227,9 @@ static void bench_share(struct bench *b)
 			    "too few pages for %u vCPUs", n);
 		g->part = bench_part(&first, share, cell->seed + i);
 		/*
-		 * The others spread their few writes over the time that the
-		 * hot vCPU takes, as idle vCPUs do; they neither finish at once
-		 * nor take its processor.
+		 * The others spread their few writes over the time of the hot
+		 * vCPU, as idle vCPUs do, instead of finishing at once or
+		 * taking its processor.
 		 */
 		g->chunk = cell->workload == BENCH_SKEWED && i ? BENCH_BLOCK : 0;
 	}
@@ -283,7 +282,7 @@ static u32 harvest_rings(struct bench *b)
 	for (i = 0; i < b->cell->nr_vcpus; i++) {
 		struct kvm_vcpu *vcpu = b->vcpus[i].vcpu;
 
-		/* One round of the ring: it can be refilled meanwhile. */
+		/* One round of the ring at most: KVM may keep pushing. */
 		n += vcpu_harvest_dirty_ring(vcpu, vcpu->dirty_gfns_count,
 					     harvested_gfn, b);
 	}
@@ -369,7 +368,7 @@ static void *reaper(void *arg)
 
 /* -- vCPUs */
 
-/* Wait until the hot vCPU has done as large a part of its work. */
+/* Wait until the hot vCPU has done the same share of its work. */
 static void vcpu_wait_turn(struct bench_vcpu *v)
 {
 	struct guest_vcpu *hot = &v->bench->guest_vcpus[0];
@@ -383,7 +382,7 @@ static void vcpu_wait_turn(struct bench_vcpu *v)
 	v->res->active_ns -= now_ns() - t;
 }
 
-/* May it go on without a harvest? */
+/* May the vCPU continue without a harvest? */
 static bool vcpu_count_ring_full(struct bench_vcpu *v)
 {
 	u32 flags;
@@ -405,7 +404,7 @@ static void vcpu_ring_full(struct bench_vcpu *v)
 	vcpu_count_ring_full(v);
 	reap(v->bench, BY_VCPU);
 
-	/* The next thing is to enter again. */
+	/* The vCPU enters the guest again right after this. */
 	v->res->still_ns += now_ns() - t;
 }
 
@@ -475,7 +474,7 @@ static void *vcpu_thread(void *arg)
 	struct bench_vcpu *v = arg;
 	unsigned int pass;
 
-	/* To the first GUEST_PASS_DONE: the guest's own pages get mapped. */
+	/* Up to the first GUEST_PASS_DONE: maps the guest's own pages. */
 	vcpu_pass(v);
 	v->res->active_ns = 0;
 
@@ -495,7 +494,7 @@ static void device_mark(struct bench *b, u64 page, u64 count)
 	u64 marked, t;
 
 	if (b->device_log) {
-		/* A block is within one word of the bitmap. */
+		/* A block does not cross a word of the bitmap. */
 		__atomic_fetch_or(&b->device_log[page / BITS_PER_LONG],
 				  ((1ul << count) - 1) << page % BITS_PER_LONG,
 				  __ATOMIC_RELEASE);
@@ -522,7 +521,7 @@ static void device_mark(struct bench *b, u64 page, u64 count)
 	}
 }
 
-/* Let it write at the vCPUs' pace, as one that serves the guest does. */
+/* Write at the vCPUs' pace, as a device that serves the guest does. */
 static void device_wait(struct bench *b, u64 done)
 {
 	u64 vcpu_done, vcpu_count;
@@ -643,7 +642,7 @@ static void bench_verify(struct bench *b)
 
 		vm_dirty_pool_state(b->vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW,
 				    &state, NULL, 0);
-		/* It says so itself: take all memory for dirty. */
+		/* OVERFLOW: all memory must be considered dirty. */
 		if (state.status & KVM_DIRTY_RING_POOL_OVERFLOW)
 			bitmap_fill(b->harvested, b->cell->pages);
 	}
@@ -719,7 +718,7 @@ static void bench_enable_tracking(struct bench *b)
 	}
 }
 
-/* Map all of the slot, as a guest that has run for a while has. */
+/* Map the whole slot, as after a guest has run for a while. */
 static void bench_populate(struct bench *b)
 {
 	struct kvm_pre_fault_memory range = {
@@ -730,7 +729,7 @@ static void bench_populate(struct bench *b)
 
 	memset(b->mem, 0, range.size);
 
-	/* Without two-dimensional paging the first pass does it. */
+	/* Without two-dimensional paging the first pass maps it. */
 	if (!kvm_has_cap(KVM_CAP_PRE_FAULT_MEMORY))
 		return;
 	do {
@@ -810,7 +809,7 @@ void bench_run(const struct bench_cell *cell, struct bench_result *res)
 	struct bench b = {
 		.cell = cell,
 		.res = res,
-		/* The vCPU stops somewhere in its burst: it has but one. */
+		/* The vCPU stops within its burst, so there is only one. */
 		.passes = cell->workload == BENCH_BURST ? 1 : cell->passes,
 		.reap_lock = PTHREAD_MUTEX_INITIALIZER,
 		.harvested = bitmap_zalloc(cell->pages),

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a reset costs, and what it costs a guest that faults meanwhile.
+ * What a reset costs, and how it delays a guest's faults.
  *
- * Two vCPUs dirty a ring each, in the order of a pattern, and stop.  The rings
- * are harvested, and then reset: by one thread that resets all of them, or by
- * two at once.  In a pool each of the two resets a ring of its own; per-vCPU
- * rings have but one call, for all rings.
+ * Two vCPUs dirty a ring's worth of pages each, in the order of a pattern, and
+ * stop.  The rings are harvested and then reset, by one thread that resets all of
+ * them, or by two at once.  In a pool each of the two resets a ring of its own;
+ * per-vCPU rings have only one call, for all rings.
  *
- * For the faults, both dirty the first one's pages.  While these are reset on
- * one CPU, the second vCPU writes its own, one after the other, on the other
- * CPU, and looks at its TSC before and after each.  As many before that, while
- * the first CPU only keeps busy, tell what a fault takes that no reset can
- * stand in the way of.  These pages are write-protected, which KVM mends
- * without a lock; or they are not mapped, which takes mmu_lock for read.
+ * For the faults, both vCPUs dirty the first one's pages.  While those are reset
+ * on one CPU, the second vCPU writes its own pages one by one on the other CPU,
+ * and reads its TSC before and after each write.  Just before that, as many
+ * writes are timed while the first CPU only keeps busy: no reset delays these.
+ * The pages are write-protected, which KVM fixes without a lock, or unmapped,
+ * which takes mmu_lock for read.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -39,16 +39,16 @@
 #define RESET_GPA		SZ_4G
 #define RESET_GVA		0xc0000000ul
 #define RESET_VCPUS		2
-/* Even with a PML, this many stay below the soft limit. */
+/* The soft limit is higher than RESET_PAGES, even with PML. */
 #define RESET_RING_ENTRIES	4096
 #define RESET_PAGES		3328	/* a vCPU */
 #define RESET_STRIDE		16
-/* A vCPU has as many, of which it dirties RESET_PAGES. */
+/* Pages of a vCPU, of which it dirties RESET_PAGES. */
 #define RESET_REGION		SZ_32K
 #define RESET_WARM_FAULTS	8
-/* What is left of the ring where half of that was harvested, and not reset. */
+/* Room that is left in a ring with half of RESET_PAGES harvested, not reset. */
 #define RESET_FAULTS		1856
-/* In a pass: each takes but some milliseconds. */
+/* In a pass; each takes only some milliseconds. */
 #define RESET_TURNS		4
 
 const char * const bench_pattern_names[] = {
@@ -60,8 +60,8 @@ const char * const bench_pattern_names[] = {
 
 struct guest_job {
 	u64 first;
-	u64 end;	/* of the order: which pages to dirty */
-	bool timed;	/* take the time of each; until go is cleared */
+	u64 end;	/* of guest_order[]: which pages to dirty */
+	bool timed;	/* time each write, until guest_go is cleared */
 };
 
 static struct guest_job guest_jobs[RESET_VCPUS];
@@ -92,7 +92,7 @@ static void guest_code(u32 id)
 				break;
 			t = rdtsc();
 			WRITE_ONCE(*addr, stamp);
-			/* Orders the write before the clock. */
+			/* Order the write before the clock. */
 			__asm__ __volatile__("mfence; lfence" ::: "memory");
 			guest_cycles[i] = rdtsc() - t;
 			WRITE_ONCE(guest_samples, i + 1);
@@ -144,7 +144,7 @@ static void run_on(int cpu)
 static pthread_t main_thread;
 static pthread_t vcpu_threads[RESET_VCPUS];
 
-/* The time is over: see what the vCPUs do, as dirty_bench_cell.c. */
+/* The time is up: find out where the vCPUs are, as dirty_bench_cell.c does. */
 static void expire(int sig)
 {
 	int i;
@@ -236,7 +236,7 @@ static void dirty(struct reset_bench *b, u32 pages)
 	u32 n;
 	int i;
 
-	/* Who hangs does so here, or in what comes next. */
+	/* A hang can only be here, or in the reset that follows. */
 	alarm(b->cell->timeout_s);
 
 	for (i = 0; i < RESET_VCPUS; i++) {
@@ -288,7 +288,7 @@ static void add_faults(struct reset_bench *b, u64 from, u64 to,
 		faults->ns[faults->nr++] = b->cycles[i] * 1000000ull / khz;
 }
 
-/* Without sleeping: who is woken up could take the vCPU's processor. */
+/* Do not sleep: waking up could preempt the vCPU. */
 static u64 wait_for_samples(struct reset_bench *b, u64 n)
 {
 	u64 now;
@@ -298,7 +298,7 @@ static u64 wait_for_samples(struct reset_bench *b, u64 n)
 	return now;
 }
 
-/* The MMU notifier has KVM unmap them; the memory stays. */
+/* The MMU notifier makes KVM unmap the pages; their memory stays. */
 static void unmap(struct reset_bench *b, int vcpu)
 {
 	size_t size = RESET_REGION * PAGE_SIZE;
@@ -328,10 +328,10 @@ static void time_faults(struct reset_bench *b, enum bench_fault kind)
 	WRITE_ONCE(*b->go, 1);
 	start_vcpu(&thread, b, 1);
 	first = wait_for_samples(b, RESET_WARM_FAULTS);
-	/* As many as in the resets until now */
+	/* As many as were timed during resets so far */
 	from = wait_for_samples(b, min(first + nr + 1, RESET_PAGES / 2ul));
 
-	/* With those that the reset's begin and end cut. */
+	/* Including the faults at the begin and the end of the reset. */
 	vm_reset_dirty_rings(b->vm);
 	to = wait_for_samples(b, min(READ_ONCE(*b->samples) + 1,
 				     (u64)RESET_FAULTS));
@@ -346,11 +346,11 @@ static void time_faults(struct reset_bench *b, enum bench_fault kind)
 }
 
 /*
- * How long do resets hold mmu_lock for write?  Without CONFIG_LOCK_STAT nobody
- * counts that.  But how often they take it follows from the order: upstream
- * once for each run of neighbours, the pool once for each ring, to let go at
- * once.  And a reset of entries that name no memslot takes all steps but the
- * lock and what is done under it: the difference is upstream's time with it.
+ * How long do resets hold mmu_lock for write?  Nothing counts that without
+ * CONFIG_LOCK_STAT.  But the order of the pages says how often they take it:
+ * upstream once for each run of neighbours, the pool once for each ring, to
+ * release it at once.  A reset of entries that name no memslot does everything
+ * but take the lock and work under it: the difference is upstream's hold time.
  */
 static void time_bare(struct reset_bench *b)
 {
@@ -362,7 +362,7 @@ static void time_bare(struct reset_bench *b)
 			b->vcpus[v]->dirty_gfns[i].slot = RESET_NO_SLOT;
 	}
 	time_reset(b, 1, &b->res->bare);
-	/* Traps all pages again. */
+	/* Write-protect all pages again. */
 	vm_mem_region_set_flags(b->vm, RESET_SLOT, 0);
 	vm_mem_region_set_flags(b->vm, RESET_SLOT, KVM_MEM_LOG_DIRTY_PAGES);
 }
@@ -442,7 +442,7 @@ static void create_vm(struct reset_bench *b)
 		vcpu_args_set(b->vcpus[i], 1, i);
 		vcpu_map_dirty_ring(b->vcpus[i]);
 	}
-	/* To the first GUEST_SYNC() */
+	/* Up to the first GUEST_SYNC() */
 	for (i = 0; i < RESET_VCPUS; i++) {
 		start_vcpu(&threads[i], b, i);
 		join_vcpu(&threads[i]);
@@ -467,7 +467,7 @@ void bench_run_reset(const struct bench_cell *cell,
 	for (pattern = 0; pattern < BENCH_NR_PATTERNS; pattern++) {
 		b.res = &res[pattern];
 		init_order(&b, pattern);
-		/* Maps the pages. */
+		/* Map the pages. */
 		dirty(&b, RESET_VCPUS * RESET_PAGES);
 		time_reset(&b, 1, &warm);
 		for (pass = 0; pass < cell->passes * RESET_TURNS; pass++) {
@@ -477,8 +477,8 @@ void bench_run_reset(const struct bench_cell *cell,
 			}
 		}
 		/*
-		 * Scattered tells no more of faults than any other order does,
-		 * and one processor does not do both at once.
+		 * Faults are the same in scattered as in the other orders, and
+		 * one processor can't fault and reset at the same time.
 		 */
 		nr_kinds = pattern == BENCH_SCATTERED ||
 			   sysconf(_SC_NPROCESSORS_ONLN) < 2 ? 0 : BENCH_NR_FAULTS;

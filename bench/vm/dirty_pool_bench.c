@@ -3,12 +3,11 @@
  * dirty_pool_bench - compare KVM's ways of tracking dirty pages
  *
  * Measures {dirty bitmap, a dirty ring per vCPU, a pool of the same rings under
- * each policy} x workloads x numbers of vCPUs, round by round: one round is
- * each combination once, so that a machine that gets slower meanwhile gets
- * slower for all of them.  A line per measurement goes to standard output, a
- * JSON object per measurement to a file.
+ * each policy} x workloads x numbers of vCPUs.  A round is each combination
+ * once, so a machine that slows down during a run slows down all of them.  Each
+ * measurement is a line on standard output and a JSON object in a file.
  *
- * Exits with 1 if a page that was written was not reported dirty.
+ * Exits with 1 if a page was written and not reported dirty.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -25,14 +24,15 @@
 #include "processor.h"
 #include "test_util.h"
 
+#include "dirty_pool_util.h"
 #include "dirty_pool_bench.h"
 
 #define MAX_MODES		32
 #define MAX_LIST		16
 #define MAX_REPEATS		5	/* of a measurement, by faults of the emulator */
 
-static const char default_modes[] =
-	"bitmap,per-vcpu,round-robin,lru,last-used,mru,last-used+nostop";
+/* Stands for the pool where one policy is enough. */
+#define MAIN_POLICY		"last-used"
 
 static struct bench_mode modes[MAX_MODES];
 static unsigned int nr_modes;
@@ -55,22 +55,23 @@ static void __noreturn help(const char *argv0, int code)
 	fprintf(code ? stderr : stdout,
 		"usage: %s [option...]\n"
 		"  --modes LIST      of bitmap, per-vcpu, and pool policies: NAME, or\n"
-		"                    NAME+nostop (default: %s)\n"
+		"                    NAME+nostop (default: the baselines, each built-in\n"
+		"                    policy, and " MAIN_POLICY "+nostop)\n"
 		"  --workloads LIST  of uniform, skewed, vm-scoped, burst, reset\n"
 		"                    (default: all)\n"
 		"  --vcpus LIST      (default: 1,2,4,8)\n"
 		"  --runs N          rounds of all measurements (default: %u)\n"
-		"  --pages N         page writes in a pass, all vCPUs together (default: %u)\n"
+		"  --pages N         pages written in a pass, by all vCPUs together (default: %u)\n"
 		"  --passes N        passes in a measurement (default: %u)\n"
-		"  --faults N        of each kind that reset times, an order (default: %u)\n"
-		"  --ring-size N     bytes of a ring (default: least with 3/4 below the\n"
-		"                    soft limit)\n"
+		"  --faults N        of each kind, timed by reset for each order (default: %u)\n"
+		"  --ring-size N     bytes of a ring (default: the smallest with 3/4 of its\n"
+		"                    entries below the soft limit)\n"
 		"  --period MS       of the reaper (default: %u)\n"
 		"  --seed N          for the order of the writes (default: %u)\n"
 		"  --timeout S       for one measurement (default: %u)\n"
 		"  --output FILE     for the JSON lines\n",
-		argv0, default_modes, runs, base.pages, base.passes,
-		base.faults, base.period_ms, base.seed, base.timeout_s);
+		argv0, runs, base.pages, base.passes, base.faults,
+		base.period_ms, base.seed, base.timeout_s);
 	exit(code);
 }
 
@@ -92,7 +93,7 @@ static unsigned int to_uint(const char *what, const char *s)
 	unsigned long n = strtoul(s, &end, 0);
 
 	if (*end || !*s || n > INT_MAX)
-		die("%s: '%s' is none", what, s);
+		die("%s: '%s' is not a number", what, s);
 	return n;
 }
 
@@ -104,7 +105,7 @@ static void add_mode(const char *name)
 	const char *plus = strchr(name, '+');
 
 	if (nr_modes == MAX_MODES || strlen(name) >= BENCH_NAME_MAX)
-		die("too many modes, or too long a name: %s", name);
+		die("too many modes, or the name is too long: %s", name);
 
 	memcpy(mode->name, name, strlen(name));
 	if (!strcmp(name, "bitmap")) {
@@ -114,11 +115,22 @@ static void add_mode(const char *name)
 	} else {
 		mode->tracker = BENCH_POOL;
 		if (plus && strcmp(plus, "+nostop"))
-			die("mode '%s': only +nostop can follow a policy", name);
+			die("mode '%s': the only flag of a policy is +nostop", name);
 		mode->nostop = plus;
 		memcpy(mode->policy, name, plus ? plus - name : strlen(name));
 	}
 	nr_modes++;
+}
+
+static void add_default_modes(void)
+{
+	unsigned int i;
+
+	add_mode("bitmap");
+	add_mode("per-vcpu");
+	for (i = 0; i < ARRAY_SIZE(dirty_pool_policies); i++)
+		add_mode(dirty_pool_policies[i]);
+	add_mode(MAIN_POLICY "+nostop");
 }
 
 static void add_workload(const char *name)
@@ -141,7 +153,8 @@ static void add_vcpus(const char *s)
 	unsigned int n = to_uint("--vcpus", s);
 
 	if (!n || n > BENCH_MAX_VCPUS || nr_vcpus == MAX_LIST)
-		die("--vcpus: %s is too many or none", s);
+		die("--vcpus: %s is not between 1 and %u, or the list is too long", s,
+		    BENCH_MAX_VCPUS);
 	vcpus[nr_vcpus++] = n;
 }
 
@@ -156,7 +169,7 @@ do {									\
 	free(copy);							\
 } while (0)
 
-/* Policies do not matter to a reset: one will do. */
+/* A reset does not depend on the policy: measure one. */
 static bool is_reset_pool(const struct bench_mode *mode)
 {
 	const char *name = NULL;
@@ -164,7 +177,7 @@ static bool is_reset_pool(const struct bench_mode *mode)
 
 	for (i = 0; i < nr_modes; i++) {
 		if (modes[i].tracker == BENCH_POOL &&
-		    (!name || !strcmp(modes[i].name, "last-used")))
+		    (!name || !strcmp(modes[i].name, MAIN_POLICY)))
 			name = modes[i].name;
 	}
 	return name && !strcmp(mode->name, name);
@@ -172,15 +185,15 @@ static bool is_reset_pool(const struct bench_mode *mode)
 
 static bool cell_makes_sense(const struct bench_cell *cell, unsigned int run)
 {
-	/* Two vCPUs, two threads, whatever was asked for. */
+	/* Always two vCPUs and two threads. */
 	if (cell->workload == BENCH_RESET)
 		return cell->nr_vcpus == vcpus[0] &&
 		       (cell->mode.tracker == BENCH_PER_VCPU ||
 			is_reset_pool(&cell->mode));
-	/* One vCPU dirties all: no skew to see. */
+	/* There is no skew with one vCPU. */
 	if (cell->workload == BENCH_SKEWED)
 		return cell->nr_vcpus > 1;
-	/* Nothing gets full; and a count does not change from run to run. */
+	/* A bitmap never fills up.  The count is the same in each round. */
 	if (cell->workload == BENCH_BURST)
 		return cell->mode.tracker != BENCH_BITMAP && !run;
 	return true;
@@ -193,10 +206,11 @@ static void drop_unsupported_modes(bool asked_for)
 	for (i = 0; i < nr_modes; i++) {
 		if (bench_mode_supported(&modes[i]))
 			modes[n++] = modes[i];
-		else if (asked_for)
+		else if (asked_for ||
+			 (modes[i].tracker == BENCH_POOL && dirty_pool_max_size()))
 			die("this kernel does not have %s", modes[i].name);
 		else
-			printf("%s: this kernel does not have it, left out\n",
+			printf("%s: not supported by this kernel, left out\n",
 			       modes[i].name);
 	}
 	nr_modes = n;
@@ -225,7 +239,7 @@ static bool param_is_set(const char *path)
 	return read_param(path, buf, sizeof(buf)) && (buf[0] == 'Y' || buf[0] == '1');
 }
 
-/* The parameter alone says nothing where kvm_intel is there and not in use. */
+/* The parameter exists wherever kvm_intel does, also where it is not in use. */
 static bool has_pml(void)
 {
 	return host_cpu_is_intel &&
@@ -233,8 +247,7 @@ static bool has_pml(void)
 }
 
 /*
- * Entries above the soft limit are KVM's, and as many as the processor's dirty
- * log (PML) has come on top of them.
+ * KVM reserves 64 entries, and with PML as many more as the processor's log has.
  */
 static unsigned int default_ring_bytes(void)
 {
@@ -247,7 +260,7 @@ static unsigned int default_ring_bytes(void)
 	return bytes;
 }
 
-/* -- What came out */
+/* -- Results */
 
 static void print_env(FILE *f)
 {
@@ -430,10 +443,10 @@ static bool select_cell(struct bench_cell *cell, unsigned int run, unsigned int 
 {
 	cell->workload = workloads[i / nr_modes / nr_vcpus];
 	cell->nr_vcpus = vcpus[i / nr_modes % nr_vcpus];
-	/* No mode comes always first. */
+	/* A different mode comes first in each round. */
 	cell->mode = modes[(i + base.seed + run) % nr_modes];
-	/* More than there is room for in all rings. */
 	cell->pages = base.pages;
+	/* More than all rings have room for. */
 	if (cell->workload == BENCH_BURST)
 		cell->pages = (cell->nr_vcpus + 1) * base.ring_bytes /
 			      sizeof(struct kvm_dirty_gfn);
@@ -441,8 +454,8 @@ static bool select_cell(struct bench_cell *cell, unsigned int run, unsigned int 
 }
 
 /*
- * A process for each cell: it can end wherever something goes wrong.  Returns
- * how often the emulator below spoilt it.
+ * Each cell is measured in a process of its own, which may exit wherever
+ * something goes wrong.  Returns how often the emulator spoilt it.
  */
 static unsigned int measure_cell(const struct bench_cell *cell,
 				 struct bench_result *res)
@@ -561,7 +574,8 @@ int main(int argc, char *argv[])
 		case 'f':
 			base.faults = to_uint("--faults", optarg);
 			if (!base.faults || base.faults > BENCH_MAX_FAULTS)
-				die("--faults: %s is too many or none", optarg);
+				die("--faults: %s is not between 1 and %u", optarg,
+				    BENCH_MAX_FAULTS);
 			break;
 		case 's':
 			base.ring_bytes = to_uint("--ring-size", optarg);
@@ -586,7 +600,7 @@ int main(int argc, char *argv[])
 		help(argv[0], 2);
 	asked_for = nr_modes;
 	if (!asked_for)
-		for_each_word(default_modes, add_mode);
+		add_default_modes();
 	if (!nr_workloads)
 		for_each_word("uniform,skewed,vm-scoped,burst,reset", add_workload);
 	if (!nr_vcpus)
@@ -594,7 +608,7 @@ int main(int argc, char *argv[])
 	if (!base.ring_bytes)
 		base.ring_bytes = default_ring_bytes();
 	if (param_is_set("/sys/module/kvm/parameters/dirty_ring_pool"))
-		die("kvm.dirty_ring_pool=1 makes pools of all rings: nothing to compare with");
+		die("kvm.dirty_ring_pool=1 turns all rings into pools: nothing to compare");
 
 	if (output) {
 		f = fopen(output, "w");

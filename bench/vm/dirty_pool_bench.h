@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What dirty_pool_bench measures (a cell: one workload, one number of vCPUs,
- * one way of tracking dirty pages) and what it finds.
+ * What dirty_pool_bench measures, and its results.  A cell is one workload with
+ * one number of vCPUs and one way of tracking dirty pages.
  */
 #ifndef DIRTY_POOL_BENCH_H
 #define DIRTY_POOL_BENCH_H
@@ -35,7 +35,7 @@ enum bench_workload {
 	BENCH_NR_WORKLOADS,
 };
 
-/* In which order pages are dirtied, for BENCH_RESET. */
+/* The order in which BENCH_RESET dirties pages. */
 enum bench_pattern {
 	BENCH_SEQUENTIAL,
 	BENCH_STRIDED,
@@ -48,10 +48,10 @@ struct bench_cell {
 	enum bench_workload workload;
 	struct bench_mode mode;
 	unsigned int nr_vcpus;
-	/* Writes in one pass, by all vCPUs and the device together. */
+	/* Pages written in one pass, by all vCPUs and the device together. */
 	unsigned int pages;
 	unsigned int passes;
-	/* Of each kind, to be timed while resets run, of BENCH_RESET. */
+	/* For BENCH_RESET: of each kind, to be timed while resets run. */
 	unsigned int faults;
 	unsigned int ring_bytes;
 	unsigned int period_ms;
@@ -68,12 +68,12 @@ enum bench_exit {
 
 struct bench_vcpu_result {
 	u64 writes;
-	u64 active_ns;	/* in a pass, not counting waits for its turn */
+	u64 active_ns;	/* in a pass, without waiting for its turn */
 	u64 still_ns;	/* between a ring-full exit and the next entry */
 	u64 ring_full_exits;
 };
 
-/* Which pages a guest writes, that BENCH_RESET times. */
+/* The kinds of faults that BENCH_RESET times. */
 enum bench_fault {
 	BENCH_PROTECTED,
 	BENCH_UNMAPPED,
@@ -92,13 +92,13 @@ struct bench_faults {
 	u32 ns[BENCH_MAX_FAULTS];
 };
 
-/* Of BENCH_RESET, for each pattern. */
+/* Of BENCH_RESET, one for each pattern. */
 struct bench_reset_result {
 	struct bench_reset_time time[2];	/* by one thread, by two */
 	struct bench_faults faults[BENCH_NR_FAULTS];	/* while a reset runs */
 	struct bench_faults idle_faults[BENCH_NR_FAULTS]; /* while none does */
-	struct bench_reset_time bare;		/* of entries without memslot */
-	u64 write_locks;			/* mmu_lock, a reset of all */
+	struct bench_reset_time bare;		/* of entries without a memslot */
+	u64 write_locks;			/* of mmu_lock, in one reset */
 };
 
 struct bench_result {
@@ -107,9 +107,9 @@ struct bench_result {
 	struct bench_vcpu_result vcpu[BENCH_MAX_VCPUS];
 	unsigned int soft_limit;	/* of a ring, in entries */
 
-	u64 writes;		/* pages, each once in a pass */
-	u64 marks;			/* harvested: pages, repeats counted */
-	u64 lost;			/* written and never harvested */
+	u64 writes;		/* pages written, once in each pass */
+	u64 marks;			/* pages harvested, repeats included */
+	u64 lost;			/* pages written and never harvested */
 	u64 write_ns;		/* until the last write of each pass */
 	u64 total_ns;		/* until the last harvest of each pass */
 
@@ -119,7 +119,7 @@ struct bench_result {
 	u64 still_ns;
 	u64 active_ns;
 
-	/* Harvests that found something, and what they took. */
+	/* Harvests that found something, and their times. */
 	u64 harvests;
 	u64 harvests_by_vcpu;
 	u64 harvest_ns;
@@ -145,7 +145,7 @@ struct bench_result {
 extern const char * const bench_workload_names[BENCH_NR_WORKLOADS];
 extern const char * const bench_pattern_names[BENCH_NR_PATTERNS];
 
-/* Is there such a mode on this kernel? */
+/* Does this kernel support the mode? */
 bool bench_mode_supported(const struct bench_mode *mode);
 
 /* Is the processor emulated by QEMU's TCG? */
