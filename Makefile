@@ -24,7 +24,9 @@ help: ## list these commands
 	@echo "  O=DIR           where everything is built (build)"
 	@echo "  JOBS=N          jobs of a build (the number of processors)"
 	@echo "  POLICIES=\"...\"  VCPUS=\"...\"  WORKLOADS=\"...\"  RUNS=N   narrow or repeat 'run', 'migrate',"
-	@echo "                  'migrate-qemu'; POLICIES also 'check-vm', 'check-pml', 'check-harness'"
+	@echo "                  'migrate-qemu'; POLICIES also 'bench', 'check-vm', 'check-pml' and"
+	@echo "                  'check-harness'.  A policy that is not built in is taken from"
+	@echo "                  samples/kvm/dirty_ring_policy_NAME.c"
 	@echo "  OUT=NAME        keep the figures of 'bench' under this name"
 	@echo "  CASES=REGEX     some cases of 'check-vm', 'check-pml' or 'check-mutants-vm'"
 
