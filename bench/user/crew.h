@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Threads that work on one tracker, for measurements of more than one. */
+/* Threads that work on one tracker. */
 #ifndef BENCH_CREW_H
 #define BENCH_CREW_H
 

@@ -53,7 +53,7 @@ static void *device_thread(void *data)
 void measure_device(const struct bench_options *opt)
 {
 	static const double shares[] = { 0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5 };
-	/* ns a mark of the vCPU and of the device */
+	/* ns per mark, of the vCPU and of the device */
 	static double v[2][ARRAY_SIZE(shares)][BENCH_MAX_RIVALS][MAX_ROUNDS];
 	static double got[ARRAY_SIZE(shares)][BENCH_MAX_RIVALS][MAX_ROUNDS];
 	static u64 page[CHUNK];

@@ -15,7 +15,7 @@ static struct pool_tracker *pool_of(struct kvm_dirty_pool *pool)
 	return (void *)((char *)pool - offsetof(struct pool_tracker, pool));
 }
 
-/* As pool_vm_notify(), but for the signalling. */
+/* As pool_vm_notify(), without signalling anyone. */
 static void pool_notify(struct kvm_dirty_pool *pool,
 			struct kvm_dirty_pool_user *user,
 			struct kvm_dirty_pool_ring *ring,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is shared by all vCPUs: one ring under a spinlock, one ring with lock
- * free reservation of several entries, and the bitmap.
+ * Rivals that all vCPUs share: one ring under a spinlock, one ring with
+ * lock-free reservation of entries, and the bitmap.
  */
 #include <sched.h>
 #include <linux/atomic.h>
@@ -65,9 +65,9 @@ static __always_inline bool vm_soft_full(struct vm_ring *vm)
 }
 
 /*
- * The fast path of the kernel's lock is one compare-and-swap, too.  Who waits
- * takes its turn at random instead of in a queue: queues of preempted threads
- * would make this one look worse than it is.
+ * As in the kernel, the fast path is one compare-and-swap.  Waiters take the lock
+ * in no order instead of queueing: a queue of preempted threads would make this
+ * rival look worse than it is.
  */
 static noinline void vm_push_locked(struct vm_ring *vm, const u64 *page, u32 nr)
 {
@@ -144,7 +144,7 @@ static void vm_harvest(void *tracker, struct bench_harvest *harvest)
 		/* Pairs with the release in vm_write(). */
 		while (!(smp_load_acquire(&gfn->flags) & KVM_DIRTY_GFN_F_DIRTY))
 			sched_yield();
-		/* Only the reset looks at it from here on: no pair. */
+		/* Only the reset reads it from here on: there is no pair. */
 		smp_store_release(&gfn->flags, KVM_DIRTY_GFN_F_RESET);
 		vm->fetch++;
 		found++;

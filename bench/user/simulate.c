@@ -204,7 +204,7 @@ void sim_run(struct sim *sim, const struct bench_rival *rival,
 			sim->exits++;
 			sim->since[who] = sim->now;
 			sim_queue(sim, who);
-			/* A per-vCPU ring has no park but its exit. */
+			/* A per-vCPU ring is parked by the exit. */
 			if (!rival->policy)
 				sim->common->parks++;
 		}

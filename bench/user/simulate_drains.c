@@ -105,7 +105,7 @@ void simulate_twin(const struct bench_options *opt)
 		.entries = 256, .tick = 1.0, .length = 1 << 14, .fixed = 1.0,
 	};
 
-	/* Each workload as above, then with the VM's CPUs, then with switches, too. */
+	/* Each workload with a CPU per vCPU, with the VM's CPUs, with switches. */
 	for (i = 0; i < 3 * ARRAY_SIZE(workload); i++) {
 		setup.skew = &workload[i / 3];
 		setup.cpus = i % 3 ? SIM_MAX_CPUS : 0;

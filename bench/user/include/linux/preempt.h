@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Preemption as the kernel counts it: one increment of a variable of the CPU,
- * here of the thread.  The harness has liburcu's read side instead, which
- * costs more than the kernel's does.  Nobody switches policies while the
- * benchmark's threads run, so there is no grace period to wait for.
+ * Preemption costs what it does in the kernel: an increment of a per-CPU
+ * variable, here a thread's.  The harness uses liburcu's read side, which costs
+ * more.  No policy is switched while threads run, so there is no grace period to
+ * wait for.
  */
 #ifndef BENCH_PREEMPT_H
 #define BENCH_PREEMPT_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* As much of KVM as upstream's virt/kvm/dirty_ring.c asks for. */
+/* The part of KVM that upstream's virt/kvm/dirty_ring.c uses. */
 #ifndef UPSTREAM_KVM_HOST_H
 #define UPSTREAM_KVM_HOST_H
 
