@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The destination: takes memory and vCPUs, and runs the guest when the source
- * has given it up.  What it is sent is checked: it comes from another process.
+ * The destination: receives memory and vCPUs, and runs the guest when the source
+ * has handed it over.  It checks all it receives: that is another process's data.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ static int take_pages(int fd, struct vm *vm, const struct wire_message *message)
 
 	if (!n || message->arg > WIRE_MAX_PAGES ||
 	    message->bytes != n * (sizeof(numbers[0]) + VM_PAGE_SIZE))
-		return fail(NULL, "the source sends %llu pages in %llu bytes", message->arg,
+		return fail(NULL, "the source sent %llu pages in %llu bytes", message->arg,
 			    message->bytes);
 	iov[0].iov_base = numbers;
 	iov[0].iov_len = n * sizeof(numbers[0]);
@@ -39,7 +39,7 @@ static int take_pages(int fd, struct vm *vm, const struct wire_message *message)
 		return -1;
 	for (i = 0; i < n; i++) {
 		if (numbers[i] >= vm->nr_pages)
-			return fail(NULL, "the source sends page %llu of %lu", numbers[i],
+			return fail(NULL, "the source sent page %llu of %lu", numbers[i],
 				    vm->nr_pages);
 		iov[i].iov_base = vm->memory + numbers[i] * VM_PAGE_SIZE;
 		iov[i].iov_len = VM_PAGE_SIZE;
@@ -53,7 +53,7 @@ static int take_vcpu(int fd, struct vm *vm, const struct wire_message *message)
 	struct iovec iov = { .iov_base = &state, .iov_len = sizeof(state) };
 
 	if (message->arg >= vm->nr_vcpus || message->bytes != sizeof(state))
-		return fail(NULL, "the source sends vCPU %llu of %u in %llu bytes",
+		return fail(NULL, "the source sent vCPU %llu of %u in %llu bytes",
 			    message->arg, vm->nr_vcpus, message->bytes);
 	if (wire_readv(fd, &iov, 1))
 		return -1;
@@ -67,7 +67,7 @@ static int send_sums(int fd, const struct vm *vm)
 	int ret;
 
 	if (!sums)
-		return fail(NULL, "no memory for the numbers of pages");
+		return fail(NULL, "no memory for the checksums");
 	for (page = 0; page < vm->nr_pages; page++)
 		sums[page] = migrate_sum(vm->memory + page * VM_PAGE_SIZE);
 	ret = wire_send(fd, WIRE_SUMS, 0, sums, vm->nr_pages * sizeof(*sums));
@@ -156,7 +156,7 @@ int migrate_in(int fd, struct vm *vm, const struct vm_config *vm_config,
 			break;
 		case WIRE_COMPLETE:
 			ret = vm->vcpus[0].started ?
-			      fail(NULL, "the source is complete twice") : vm_start(vm);
+			      fail(NULL, "the source sent COMPLETE twice") : vm_start(vm);
 			if (!ret)
 				ret = wire_send(fd, WIRE_READY, 0, NULL, 0);
 			break;
@@ -166,10 +166,10 @@ int migrate_in(int fd, struct vm *vm, const struct vm_config *vm_config,
 		case WIRE_GO:
 			if (vm->vcpus[0].started)
 				return run(fd, vm, config);
-			ret = fail(NULL, "the source gives up a guest that is not complete");
+			ret = fail(NULL, "the source sent GO before COMPLETE");
 			break;
 		default:
-			ret = fail(NULL, "the source sends message %u", message.type);
+			ret = fail(NULL, "the source sent message %u", message.type);
 		}
 	} while (!ret);
 	return -1;

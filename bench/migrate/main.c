@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * migrate - migrate a guest that dirties memory, and tell what it took
+ * migrate - migrate a guest that dirties memory, and report the cost
  *
- * One process is the source, one the destination; without --listen and --to
- * this program is both.  Figures of the source go to standard output, and as a
- * JSON object to a file.
+ * One process is the source, another the destination; without --listen and --to
+ * this program forks and is both.  The source prints its figures and appends
+ * them to a file as a JSON object.
  *
- * Exits with 1 if the migration failed, or if a page was lost, and with 77 if
- * the emulator below broke the guest (see vm.h) and it is to be done again.
+ * Exits with 1 if the migration failed or a page was lost, and with 77 if the
+ * emulator broke the guest (see vm.h): then run it again.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -59,7 +59,7 @@ static const char *output;
 static const char *listen_at;
 static const char *connect_to;
 
-/* Both processes' VM, for the time limit's signal handler's thread */
+/* The VM of this process, also for the thread that watches the time limit */
 static struct vm vm;
 
 static void help(FILE *f)
@@ -68,26 +68,26 @@ static void help(FILE *f)
 		"usage: migrate [option...]\n"
 		"  --mode MODE        how dirty pages are tracked, and who harvests (%s):\n"
 		"                     bitmap | per-vcpu[+N] | POLICY[+nostop[+N]]\n"
-		"                     POLICY is the pool's; N threads harvest; without any\n"
-		"                     the vCPUs do; nostop has 1 if it is not told otherwise\n"
+		"                     POLICY is the pool's; N threads harvest (without N: the\n"
+		"                     vCPUs do, or one thread with nostop)\n"
 		"  --workload W       idle, uniform, skewed or bursty (%s)\n"
 		"  --vcpus N          up to %u (%u)\n"
 		"  --memory MIB       of the guest (%lu)\n"
-		"  --hot PAGES        that each vCPU writes again and again (%u)\n"
-		"  --spin N           turns of a loop between two writes (%u)\n"
-		"  --device PERCENT   a device writes so many pages per 100 of the vCPUs (%u)\n"
+		"  --hot PAGES        pages that each vCPU keeps writing (%u)\n"
+		"  --spin N           iterations of a loop between two writes (%u)\n"
+		"  --device PERCENT   pages that a device writes per 100 of the vCPUs (%u)\n"
 		"  --ring N           entries of a ring (%u)\n"
-		"  --period MS        how often threads harvest unasked (%u)\n"
+		"  --period MS        how often threads harvest without a request (%u)\n"
 		"  --bandwidth MIB    per second, 0 is no limit (%lu)\n"
-		"  --downtime MS      stop the guest when the rest takes no longer (%u)\n"
-		"  --rounds N         or after so many rounds (%u)\n"
-		"  --before MS        measure the guest so long first (%u)\n"
-		"  --after MS         and run it so long at the destination (%u)\n"
-		"  --patience S       with a silent other side (%u)\n"
-		"  --timeout S        for all of it (%u)\n"
+		"  --downtime MS      stop the guest once the rest takes no longer (%u)\n"
+		"  --rounds N         or after this many rounds (%u)\n"
+		"  --before MS        how long to measure the guest first (%u)\n"
+		"  --after MS         how long to run it at the destination (%u)\n"
+		"  --patience S       how long to wait for a silent peer (%u)\n"
+		"  --timeout S        for the whole migration (%u)\n"
 		"  --seed N           of the guest (%u)\n"
 		"  --no-verify        do not compare memory\n"
-		"  --output FILE      a JSON line is appended to it\n"
+		"  --output FILE      append a line of JSON to it\n"
 		"  --run N            a number for that line (%u)\n"
 		"  --listen PATH      be the destination only, at this Unix socket\n"
 		"  --to PATH          be the source only; other options must be the same\n",
@@ -102,7 +102,7 @@ static void help(FILE *f)
 
 static void __attribute__((noreturn)) usage(const char *option, const char *value)
 {
-	fail("see migrate --help", "%s is not good for --%s", value, option);
+	fail("see migrate --help", "%s is not valid for --%s", value, option);
 	exit(VM_FAILED);
 }
 
@@ -296,7 +296,7 @@ static int be_destination(int fd)
 	struct vm_config config = vm_config;
 	int ret;
 
-	/* It is not migrated any further here: nothing is tracked. */
+	/* The guest is not migrated further, so nothing is tracked. */
 	config.tracker = HARVEST_BITMAP;
 	config.nostop = false;
 	config.threads = 0;
@@ -462,7 +462,7 @@ static int be_source(int fd)
 	return VM_OK;
 }
 
-/* Both, in a process each */
+/* Both, each in a process of its own */
 static int be_both(void)
 {
 	int fds[2], status, code;
@@ -483,11 +483,11 @@ static int be_both(void)
 	}
 	close(fds[1]);
 	code = be_source(fds[0]);
-	/* A destination that waits for more finds that there is none. */
+	/* A destination that still waits sees the end of the stream. */
 	close(fds[0]);
 	if (waitpid(child, &status, 0) != child)
 		return VM_FAILED;
-	/* After its result is known, nothing is spoilt, and nothing excused. */
+	/* Once its result is known, an emulator fault no longer matters. */
 	if (WIFEXITED(status) && WEXITSTATUS(status) == VM_EMULATOR_FAULT)
 		return code && !vm.lost ? VM_EMULATOR_FAULT : code;
 	return code ? code : WIFEXITED(status) ? WEXITSTATUS(status) : VM_FAILED;

@@ -17,32 +17,32 @@ struct migrate_config {
 
 struct migration;
 
-/* At the end of a round, with the guest running: returns not 0 to give up. */
+/* At the end of a round, with the guest running.  Non-zero aborts the migration. */
 typedef int (*migrate_round_fn)(struct migration *m, void *arg);
 
 /**
- * struct migration - what a source knows of its migration
- * @vm: is migrated, and runs
+ * struct migration - the source's view of a migration
+ * @vm: the running VM to migrate
  * @fd: to the destination
- * @config: what was asked for
- * @on_round: is called after each round with the guest running; may be NULL
+ * @config: as requested
+ * @on_round: called after each round with the guest running; may be NULL
  * @arg: for @on_round
- * @rounds: done with the guest running
- * @pages_sent: numbers of pages sent, repeats counted
- * @bytes_sent: all that was sent, with what surrounds the pages
+ * @rounds: completed with the guest running
+ * @pages_sent: repeats included
+ * @bytes_sent: everything that was sent, not only pages
  * @round_ns: time that the last round took
  * @round_bytes: sent in the last round
  * @left: pages found dirty at its end
- * @expected_ns: how long these would take
- * @last_pages: sent while the guest stood still
+ * @expected_ns: estimated time to send these
+ * @last_pages: sent while the guest was stopped
  * @start_ns: when logging was turned on
  * @total_ns: from then until the guest ran at the destination
  * @downtime_ns: from the last vCPU's stop here to the first one's start there,
  *	without comparing memory
  * @stop_ns: until all vCPUs had stopped
  * @run_ns: from @start_ns until vCPUs were told to stop
- * @stamps: that the guest made in this time, for each vCPU
- * @unequal: pages that differ at source and destination
+ * @stamps: made by each vCPU during @run_ns
+ * @unequal: pages that differ between source and destination
  * @result: what the destination found
  */
 struct migration {
@@ -74,26 +74,26 @@ struct migration {
  * migrate_out() - the source's side
  * @m: vm, fd, config, and on_round with its arg are set, the rest is 0
  *
- * Return: 0: the guest runs at the destination and is paused here.  -1: it
- *	failed, and said why; the guest runs here, unless it is paused, because
- *	the destination has it already.
+ * Return: 0: the guest runs at the destination and is paused here.  -1: the
+ *	migration failed and the reason was printed; the guest runs here, or is
+ *	paused if the destination has it already.
  */
 int migrate_out(struct migration *m);
 
 /**
  * migrate_in() - the destination's side
  * @fd: to the source
- * @vm: to be created, from @vm_config; to be freed by the caller
- * @vm_config: as the source's, but for the tracking of dirty pages
- * @config: patience_s and after_ms count here
+ * @vm: created from @vm_config; the caller frees it
+ * @vm_config: as the source's, except for the tracking of dirty pages
+ * @config: only patience_s and after_ms matter
  *
- * Return: 0: the guest runs here, and its check is reported to the source.
- *	-1: it failed, and said why.
+ * Return: 0: the guest runs here, and the result of its check was sent to the
+ *	source.  -1: the migration failed and the reason was printed.
  */
 int migrate_in(int fd, struct vm *vm, const struct vm_config *vm_config,
 	       const struct migrate_config *config);
 
-/* A number that tells a page's contents from others */
+/* A checksum of a page */
 __u64 migrate_sum(const void *page);
 
 #endif /* BENCH_MIGRATE_MIGRATE_H */

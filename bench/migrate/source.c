@@ -2,13 +2,13 @@
 /*
  * The source: pre-copy.
  *
- * All memory is sent while the guest runs, then what became dirty meanwhile,
- * and so on.  When what is left can be sent within the allowed downtime, or
- * does not get less, the guest is stopped and the rest follows.
+ * All memory is sent while the guest runs, then the pages dirtied in that time,
+ * and so on.  When the rest can be sent within the allowed downtime, or after the
+ * last round, the guest is stopped and the rest is sent.
  *
- * Whoever harvests sets bits in vm->dirty (see vm.c); here they are taken, and
- * then the page is read.  A bit is set after the page is trapped again, so a
- * write that comes after the page is read sets it once more.
+ * A harvest sets bits in vm->dirty (see vm.c); the source clears a bit and then
+ * reads the page.  A bit is set only after the page is write-protected again, so
+ * a write after the page was read sets it again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -115,7 +115,7 @@ static int one_round(struct migration *m)
 	m->round_ns = now_ns() - start;
 	m->round_bytes = sent;
 	m->left = count_dirty(m->vm);
-	/* The first round sends all memory: nobody sends nothing in it. */
+	/* Only a round that sent something tells how long the rest takes. */
 	m->expected_ns = sent ? m->left * VM_PAGE_SIZE * m->round_ns / sent : 0;
 	return m->on_round ? m->on_round(m, m->arg) : 0;
 }
@@ -128,7 +128,7 @@ static int compare_memory(struct migration *m)
 	int ret = -1;
 
 	if (!sums)
-		return fail(NULL, "no memory for the numbers of pages");
+		return fail(NULL, "no memory for the checksums");
 	if (!wire_send(m->fd, WIRE_SUMS, 0, NULL, 0) &&
 	    !wire_expect(m->fd, WIRE_SUMS, NULL, sums, bytes))
 		ret = 0;
@@ -143,7 +143,7 @@ static int compare_memory(struct migration *m)
 	return ret;
 }
 
-/* With the guest paused, up to the point of no return */
+/* Up to the point of no return, with the guest paused */
 static int send_rest(struct migration *m, __u64 told_ns)
 {
 	struct vm_vcpu_state state;
@@ -175,8 +175,8 @@ static int send_rest(struct migration *m, __u64 told_ns)
 	if (wire_send(m->fd, WIRE_GO, 0, NULL, 0))
 		return -1;
 	/*
-	 * From here on the guest must not run here, whatever happens.  The same
-	 * clock is read on both sides: it is one machine.
+	 * From here on the guest must not run here, whatever happens.  Both
+	 * sides read the same clock: they are on one machine.
 	 */
 	if (!wire_expect(m->fd, WIRE_RUNNING, &running, NULL, 0)) {
 		m->downtime_ns += running.arg - go_ns;
@@ -239,10 +239,10 @@ int migrate_out(struct migration *m)
 		vm_resume(vm);
 		return -1;
 	}
-	/* The guest runs for a while there, and then checks its pages. */
+	/* The guest runs there for a while, then checks its pages. */
 	if (wire_time_limit(m->fd, 3 * m->config.patience_s + m->config.after_ms / 1000) ||
 	    wire_expect(m->fd, WIRE_RESULT, NULL, &m->result, sizeof(m->result)))
-		return fail(NULL, "the guest was handed over; what became of it is not known");
+		return fail(NULL, "the guest was handed over; its fate is unknown");
 	vm->lost = m->result.bad;
 	return 0;
 }

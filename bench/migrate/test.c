@@ -2,10 +2,10 @@
 /*
  * migrate_test - does a migration keep every page, also when something breaks?
  *
- * TAP.  Each test is a process of its own, which is the source and has the
- * destination as its child, or the other way round.  "Lost" means: memory
- * differs when the guest stands still, or the guest itself finds a page whose
- * stamp is not the last that it made.
+ * Prints TAP.  Each test runs in a process of its own, which is the source and
+ * forks the destination, or the other way round.  A page is lost if memory
+ * differs while the guest is stopped, or if the guest itself finds a page
+ * without the last stamp that it made.
  */
 #include <errno.h>
 #include <signal.h>
@@ -23,8 +23,8 @@
 #define TIMEOUT_S	40
 #define MAX_REPEATS	5	/* of a test, by faults of the emulator */
 /*
- * Guest-physical pages that neither the guest nor its device uses: no later
- * write would make up for a mark that is missing.
+ * Guest-physical pages that neither the guest nor its device uses, so that no
+ * later write makes up for a missing mark.
  */
 #define CLOCK_PAGE_A	0x40000u
 #define CLOCK_PAGE_B	0x41000u
@@ -64,7 +64,7 @@ static struct vm vm;
 		}							\
 	} while (0)
 
-/* -- What the tests are made of */
+/* -- Common parts */
 
 static void *watch(void *arg)
 {
@@ -107,7 +107,7 @@ static void start_guest(const char *mode)
 	start_config(&config);
 }
 
-/* Like those of the program, a destination tracks nothing. */
+/* As in the program, a destination tracks nothing. */
 static void __attribute__((noreturn)) good_destination(int fd, int arg)
 {
 	struct vm_config config = config_of("bitmap");
@@ -141,7 +141,7 @@ static pid_t start_destination(destination_fn destination, int arg, int *fd)
 	return child;
 }
 
-/* A destination that the emulator broke is none that failed. */
+/* A destination that the emulator broke has not failed. */
 static void end_destination(pid_t child, int fd, bool expect_good)
 {
 	int status;
@@ -154,7 +154,7 @@ static void end_destination(pid_t child, int fd, bool expect_good)
 	      "the destination ended with status 0x%x", status);
 }
 
-/* Migrate the guest for good, and see that all of it arrived. */
+/* Migrate the guest, and check that all of it arrived. */
 static void migrate_well(struct migration *m, migrate_round_fn on_round)
 {
 	pid_t child;
@@ -173,11 +173,11 @@ static void migrate_well(struct migration *m, migrate_round_fn on_round)
 	      vm.nr_pages);
 }
 
-/* -- Memory is equal, whatever tracks and whoever harvests */
+/* -- Memory is equal, whatever tracks dirty pages and whatever harvests them */
 
 /*
- * Have KVM write guest memory on behalf of a vCPU that is not in KVM_RUN: no
- * gate holds up these marks.
+ * Make KVM write guest memory for a vCPU that is not in KVM_RUN: no gate stops
+ * these marks.
  */
 static bool write_wall_clock(unsigned int address)
 {
@@ -192,7 +192,7 @@ static bool write_wall_clock(unsigned int address)
 	return ioctl(vm.vcpus[0].fd, KVM_SET_MSRS, &msrs) == 1;
 }
 
-/* So that there is something to be found when the guest stands still */
+/* Leave something for the last harvest, when the guest is stopped. */
 static int wait_for_writes(struct migration *m, void *arg)
 {
 	unsigned int stamps = vm_stamps(&vm, 0);
@@ -200,10 +200,10 @@ static int wait_for_writes(struct migration *m, void *arg)
 	(void)m;
 	(void)arg;
 	while (vm_stamps(&vm, 0) == stamps)
-		usleep(1000);		/* ...or the watch ends it */
+		usleep(1000);		/* ... until the time limit */
 	/*
-	 * These may be pages that are to be sent anyway.  This one is not; a
-	 * ring might have no room for it.
+	 * Those pages may be sent anyway, this one is not.  A ring might have no
+	 * room for it.
 	 */
 	check(vm.config.tracker != HARVEST_BITMAP || write_wall_clock(CLOCK_PAGE_A),
 	      "can't write the wall clock");
@@ -223,7 +223,7 @@ static void test_equal(const char *mode)
 		full += vm.vcpus[i].full_exits;
 		parked += vm.vcpus[i].parked_exits;
 	}
-	check(vm.harvest.pages && vm.device_writes, "nothing was dirtied meanwhile");
+	check(vm.harvest.pages && vm.device_writes, "nothing was dirtied during the migration");
 	check(vm.config.tracker != HARVEST_BITMAP || !full, "%llu exits without rings", full);
 	check(!vm.config.nostop || !parked, "%llu exits for parked rings", parked);
 	if (vm.config.tracker == HARVEST_POOL) {
@@ -237,7 +237,7 @@ static void test_equal(const char *mode)
 
 /* -- The source is killed in the middle of sending */
 
-/* As far as is needed to get half of memory.  Returns -1 if it did not come. */
+/* Receive half of memory.  Returns -1 if it did not arrive. */
 static int read_half(int fd)
 {
 	struct wire_hello hello = { };
@@ -291,7 +291,7 @@ static void test_killed(const char *mode)
 	      "the source ended with status 0x%x before it was killed", status);
 	close(fds[1]);
 
-	/* Whatever it left behind in KVM, the next one is not held up by it. */
+	/* What it left behind in KVM must not affect the next one. */
 	test_equal(mode);
 }
 
@@ -319,7 +319,7 @@ static void bad_destination(int fd, int how)
 		if (message.type == WIRE_COMPLETE || wire_readv(fd, &iov, 1))
 			break;
 	}
-	/* Until the source has given up and closes its end */
+	/* Until the source gives up and closes its end */
 	sleep(TIMEOUT_S);
 	_exit(VM_OK);
 }
@@ -334,7 +334,7 @@ static void bad_then_good(const char *mode, enum bad_destination how)
 	start_guest(mode);
 	child = start_destination(bad_destination, how, &m.fd);
 	m.config.patience_s = 1;
-	check(migrate_out(&m), "it was migrated to a destination that is none");
+	check(migrate_out(&m), "the migration to a broken destination succeeded");
 	kill(child, SIGKILL);
 	end_destination(child, m.fd, false);
 
@@ -342,7 +342,7 @@ static void bad_then_good(const char *mode, enum bad_destination how)
 	bad = vm_check(&vm, TIMEOUT_S / 2);
 	check(!bad, "%lu pages are bad at the source", bad);
 	while (vm_stamps(&vm, 0) == stamps)
-		usleep(1000);		/* ...or the watch ends it */
+		usleep(1000);		/* ... until the time limit */
 
 	migrate_well(&m, NULL);
 	vm_free(&vm);
@@ -365,7 +365,7 @@ static void test_never_ready(const char *mode)
 
 /* -- OVERFLOW */
 
-/* Fill the rings while nobody drains them: at the end marks are lost. */
+/* Fill the rings while nothing drains them, until marks are lost. */
 static void overflow(void)
 {
 	struct kvm_dirty_ring_pool_state state;
@@ -374,17 +374,17 @@ static void overflow(void)
 
 	for (i = 0; i < vm.harvest.nr_rings; i++)
 		pthread_mutex_lock(&vm.harvest.rings[i].lock);
-	/* A thread that has drained looks for OVERFLOW under this one. */
+	/* After a drain, a thread checks for OVERFLOW under this lock. */
 	pthread_mutex_lock(&vm.harvest.lock);
 	check(!harvest_pool_state(&vm.harvest, &state), "no state");
-	check(!(state.status & KVM_DIRTY_RING_POOL_OVERFLOW), "OVERFLOW is there already");
+	check(!(state.status & KVM_DIRTY_RING_POOL_OVERFLOW), "OVERFLOW is set already");
 	while (!(state.status & KVM_DIRTY_RING_POOL_OVERFLOW)) {
 		check(write_wall_clock(CLOCK_PAGE_A), "can't write the wall clock");
 		check(!harvest_pool_state(&vm.harvest, &state), "no state");
 		check(writes++ < 2 * vm.nr_vcpus * vm.config.ring_entries,
 		      "no OVERFLOW after %u writes", writes);
 	}
-	/* This page's mark is lost: nothing but OVERFLOW tells of the write. */
+	/* This page's mark is lost: only OVERFLOW reports the write. */
 	lost = state.overflows;
 	check(write_wall_clock(CLOCK_PAGE_B), "can't write the wall clock");
 	check(!harvest_pool_state(&vm.harvest, &state) && state.overflows > lost,
@@ -402,9 +402,9 @@ static int force_overflow(struct migration *m, void *arg)
 	vm_pause(&vm);
 	overflow();
 	vm_resume(&vm);
-	/* All is sent again from here on, and not what is left of a round. */
+	/* From here on all memory is sent again, in a round of its own. */
 	check(!harvest_all(&vm.harvest), "can't harvest");
-	/* There shall be a second round, whatever is left. */
+	/* Force a second round, whatever is left. */
 	m->expected_ns = ~0ull;
 	return 0;
 }
@@ -423,8 +423,8 @@ static void test_overflow(const char *mode)
 }
 
 /*
- * As above, but no vCPU runs any more that could tell of it: the state is to be
- * read after the last drain.
+ * As above, but no vCPU that could report the OVERFLOW runs any more: the state
+ * must be read after the last drain.
  */
 static int overflow_at_end(struct migration *m, void *arg)
 {
@@ -445,15 +445,15 @@ static void test_overflow_last(const char *mode)
 	start_guest(mode);
 	migrate_well(&m, overflow_at_end);
 	check(vm.all_dirty == 1 && m.last_pages == vm.nr_pages,
-	      "%llu pages were sent at last, after OVERFLOW", m.last_pages);
+	      "%llu pages were sent in the end, after OVERFLOW", m.last_pages);
 	vm_free(&vm);
 }
 
-/* -- A vCPU is unplugged, with pages in its ring that nobody harvested */
+/* -- A vCPU is unplugged with entries in its ring that were not harvested */
 
 #define UNPLUGGED	1u
 
-/* So many entries; and so many of pages that only the vCPU itself writes */
+/* Number of entries; in @own, those of pages that only the vCPU itself writes */
 static unsigned int unharvested(unsigned int vcpu, unsigned int *own)
 {
 	const struct guest_vcpu *g = &vm.params->vcpu[vcpu];
@@ -476,10 +476,10 @@ static void wait_for_stamps(unsigned int vcpu, unsigned int n)
 	unsigned int stamps = vm_stamps(&vm, vcpu);
 
 	while (vm_stamps(&vm, vcpu) - stamps < n)
-		usleep(1000);		/* ...or the watch ends it */
+		usleep(1000);		/* ... until the time limit */
 }
 
-/* Stop the VM with entries in that ring which nobody is about to harvest. */
+/* Stop the VM with entries in that ring that nothing is about to harvest. */
 static void pause_with_entries(unsigned int vcpu)
 {
 	while (vm.config.tracker != HARVEST_BITMAP) {
@@ -490,7 +490,7 @@ static void pause_with_entries(unsigned int vcpu)
 		pthread_mutex_lock(&vm.harvest.rings[vcpu].lock);
 		n = unharvested(vcpu, &own);
 		pthread_mutex_unlock(&vm.harvest.rings[vcpu].lock);
-		/* A thread that was woken takes no less than this. */
+		/* A thread that was woken drains rings from this level on. */
 		if (own && n < vm.config.ring_entries / 4)
 			return;
 		vm_resume(&vm);
@@ -506,12 +506,12 @@ static int unplug_one(struct migration *m, void *arg)
 		check(!vm_unplug(&vm, UNPLUGGED), "can't unplug");
 		vm_resume(&vm);
 	}
-	/* There shall be some rounds without it. */
+	/* Force some rounds without it. */
 	m->expected_ns = ~0ull;
 	return 0;
 }
 
-/* With the others running, and all of it twice */
+/* Twice, while the other vCPUs run */
 static int unplug_and_plug(struct migration *m, void *arg)
 {
 	(void)arg;
@@ -527,11 +527,11 @@ static int unplug_and_plug(struct migration *m, void *arg)
 	return 0;
 }
 
-/* No other ring has room for what was in it: then nothing tells but OVERFLOW. */
+/* No other ring has room for its entries: only OVERFLOW reports them. */
 static int unplug_when_full(struct migration *m, void *arg)
 {
 	struct kvm_mark_dirty mark = {
-		/* More than there is room for, and none of the other vCPU's */
+		/* More than the rings have room for, and none of the other vCPU's */
 		.first_page = vm.params->vcpu[0].first,
 		.num_pages = vm.params->vcpu[0].pages,
 	};
@@ -549,7 +549,7 @@ static int unplug_when_full(struct migration *m, void *arg)
 	return 0;
 }
 
-/* How many entries went from ring to ring; and what KVM says of the vCPU's */
+/* Check the state of the ring; returns how many entries moved to other rings. */
 static __u64 marked_again(bool detached)
 {
 	struct kvm_dirty_ring_state rings[GUEST_MAX_VCPUS] = { };
@@ -562,7 +562,7 @@ static __u64 marked_again(bool detached)
 	check(!!(rings[UNPLUGGED].state & KVM_DIRTY_RING_DETACHED) == detached,
 	      "the ring has the state 0x%x", rings[UNPLUGGED].state);
 	check(!rings[UNPLUGGED].used, "the ring has %u entries", rings[UNPLUGGED].used);
-	/* All was harvested, but these were pushed twice. */
+	/* All entries were harvested, but those that moved were pushed twice. */
 	check(state.pushed >= vm.harvest.pages, "%llu pushed, %llu harvested", state.pushed,
 	      vm.harvest.pages);
 	return state.pushed - vm.harvest.pages;
@@ -572,7 +572,7 @@ static void start_unpluggable(const char *mode)
 {
 	struct vm_config config = config_of(mode);
 
-	/* Nothing but the pool's eventfd wakes threads. */
+	/* Only the pool's eventfd wakes the threads. */
 	if (config.tracker == HARVEST_POOL)
 		config.period_ms = 1000 * TIMEOUT_S;
 	start_config(&config);
@@ -585,7 +585,7 @@ static void test_unplug(const char *mode)
 	start_unpluggable(mode);
 	migrate_well(&m, unplug_one);
 	if (vm.config.tracker == HARVEST_POOL) {
-		check(marked_again(true), "nothing had to be marked again");
+		check(marked_again(true), "no entry moved");
 		check(!vm.all_dirty, "OVERFLOW");
 	}
 	vm_free(&vm);
@@ -646,28 +646,28 @@ static void test_device(const char *mode)
 
 	start_guest(mode);
 	migrate_well(&m, fill_and_write);
-	check(vm.config.threads || vm.harvest.again, "nothing had to be drained for it");
+	check(vm.config.threads || vm.harvest.again, "the device had to drain nothing");
 	vm_free(&vm);
 }
 
-/* -- One write at a time: no threads run vCPUs, whoever wants a write does */
+/* -- One write at a time: no thread runs a vCPU but to make one write */
 
-#define STEP_PAGES	300u	/* more than a ring takes */
+#define STEP_PAGES	300u	/* more than a ring has room for */
 
 static pthread_mutex_t step_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_t step_main;
-static bool step_threads;		/* told of a page by another thread */
+static bool step_threads;		/* another thread reported a page */
 static unsigned int step_told[STEP_PAGES];
 
-/* The page is this test's own: the guest's program never runs. */
+/* These pages belong to the test: the guest's program never runs. */
 static unsigned long step_page(unsigned int i)
 {
 	return vm.params->vcpu[0].first + i;
 }
 
 /*
- * @drain: as a vCPU's thread does, if there is no room.  Who is told of a page
- * can't, but has a vCPU, and so a ring, that fills more slowly.
+ * @drain: drain if there is no room, as a vCPU's thread does.  A callback that
+ * is told of a page can't; it uses a vCPU, and so a ring, that fills more slowly.
  */
 static void step_write(unsigned int i, bool drain)
 {
@@ -702,7 +702,7 @@ static void step_start(struct vm_config *config,
 
 	start_watch();
 	step_main = pthread_self();
-	config->nr_vcpus = 4;		/* so many rings has a pool */
+	config->nr_vcpus = 4;		/* the number of rings */
 	check(!vm_create(&vm, config, true), "no guest");
 	memcpy(vm.memory + STEP_PAGE, program, sizeof(program));
 	vm.harvest.config.dirty = dirty;
@@ -715,8 +715,8 @@ static bool is_written_again(unsigned int i)
 }
 
 /*
- * What the VMM reads when it is told of a page may be old at once: so a write
- * that is made right then must be told of, too.
+ * What the VMM reads when a page is reported may be outdated at once, so a write
+ * made right then must be reported, too.
  */
 static void told_and_write(void *arg, __u32 slot, __u64 page)
 {
@@ -736,25 +736,25 @@ static void test_told_in_time(const char *mode)
 	struct vm_config config = config_of(mode);
 	unsigned int i;
 
-	/* Nothing but the pool's eventfd wakes threads. */
+	/* Only the pool's eventfd wakes the threads. */
 	if (config.tracker == HARVEST_POOL)
 		config.period_ms = 1000 * TIMEOUT_S;
 	step_start(&config, told_and_write);
 	for (i = 0; i < STEP_PAGES; i++)
 		step_write(i, true);
 	while (config.threads && !__atomic_load_n(&step_threads, __ATOMIC_RELAXED))
-		usleep(1000);		/* ...or the watch ends it */
+		usleep(1000);		/* ... until the time limit */
 
-	/* The first for the writes above, the second for those that it led to */
+	/* The first for the writes above, the second for those made by the first */
 	check(!harvest_all(&vm.harvest) && !harvest_all(&vm.harvest), "can't harvest");
 	for (i = 0; i < STEP_PAGES; i++)
 		check(step_told[i] >= 1u + is_written_again(i),
-		      "page %lu was told of %u times, and written after the last",
+		      "page %lu was reported %u times, and written after the last",
 		      step_page(i), step_told[i]);
 	vm_free(&vm);
 }
 
-/* -- What was lost at OVERFLOW is tracked again */
+/* -- Pages whose marks were lost are tracked again after OVERFLOW */
 
 static void only_told(void *arg, __u32 slot, __u64 page)
 {
@@ -765,8 +765,8 @@ static void only_told(void *arg, __u32 slot, __u64 page)
 }
 
 /*
- * The mark of a vCPU's own write, as a page modification log can lose it: the
- * page stays writable, and no ring has it.  Its entry becomes another page's.
+ * Lose the mark of a vCPU's own write, as with a page modification log: the page
+ * stays writable and is in no ring.  Turn its entry into another page's.
  */
 static void lose_mark(unsigned int i)
 {
@@ -801,18 +801,18 @@ static void test_rearmed(const char *mode)
 
 		step_write(i, true);
 		check(!harvest_all(&vm.harvest), "can't harvest");
-		check(step_told[i] == 1, "a page is not tracked any more whose mark was lost");
+		check(step_told[i] == 1, "a page is no longer tracked after its mark was lost");
 	}
 	vm_free(&vm);
 }
 
-/* -- Each OVERFLOW makes some vCPU exit, if need be for nothing else */
+/* -- Each OVERFLOW makes a vCPU exit, if necessary for no other reason */
 
 static void test_overflow_exit(const char *mode)
 {
 	struct vm_config config = config_of(mode);
 	struct kvm_regs regs = { .rip = STEP_PAGE, .rflags = 2 };
-	/* It has used no reserve and parked no ring, so there is no other reason. */
+	/* It has used no reserve and parked no ring, so has no other reason to exit. */
 	struct vm_vcpu *v = &vm.vcpus[2];
 
 	step_start(&config, only_told);
@@ -894,7 +894,7 @@ static int run_test(const struct test *t)
 	fflush(stdout);
 	child = fork();
 	if (!child) {
-		/* What it forks goes with it. */
+		/* Its children are killed with it. */
 		setpgid(0, 0);
 		t->run(t->mode);
 		_exit(VM_OK);
@@ -910,7 +910,7 @@ int main(int argc, char **argv)
 	unsigned int i, n = 0, failed = 0;
 	char name[64];
 
-	/* What fails, also where it should, is told where it stands. */
+	/* Failures are printed in place, expected ones included. */
 	fail_prefix = "# ";
 	dup2(STDOUT_FILENO, STDERR_FILENO);
 	printf("TAP version 13\n");

@@ -17,7 +17,7 @@
 #include "vm.h"
 
 #define VM_SLOT		0
-#define DEVICE_BLOCK	8	/* pages that the device writes at a time */
+#define DEVICE_BLOCK	8	/* pages that the device writes at once */
 
 __u64 now_ns(void)
 {
@@ -62,12 +62,12 @@ static void set_dirty(void *arg, __u32 slot, __u64 page)
 	unsigned int bits = 8 * sizeof(long);
 
 	if (slot != VM_SLOT || page >= vm->nr_pages) {
-		fail("this is a bug, of KVM or of harvest.c",
-		     "page %llu of memslot %u was reported, which does not exist",
+		fail("this is a bug in KVM or in harvest.c",
+		     "page %llu of memslot %u was reported, but does not exist",
 		     page, slot);
 		_exit(VM_FAILED);
 	}
-	/* Pairs with the migration's exchange: the write is seen, too. */
+	/* Pairs with the migration's exchange: it also sees the guest's write. */
 	__atomic_fetch_or(&vm->dirty[page / bits], 1ul << page % bits, __ATOMIC_RELEASE);
 }
 
@@ -85,7 +85,7 @@ static void set_all_dirty(void *arg)
 
 static void kick(int sig)
 {
-	/* It only has to end KVM_RUN. */
+	/* The signal only has to interrupt KVM_RUN. */
 	(void)sig;
 }
 
@@ -101,7 +101,7 @@ void vm_broken(struct vm_vcpu *v)
 	_exit(emulator ? VM_EMULATOR_FAULT : VM_FAILED);
 }
 
-/* The guest has nothing to do for a while, or until it is to be paused. */
+/* The guest halted: sleep until its rest is over, or it must stop. */
 static void vcpu_rest(struct vm_vcpu *v)
 {
 	struct vm *vm = v->vm;
@@ -145,7 +145,7 @@ static bool vcpu_is_held(const struct vm_vcpu *v)
 	return (v->vm->pause || v->unplugged) && !v->vm->quit;
 }
 
-/* Wait while the VM is paused, or the vCPU unplugged.  False: the thread is to end. */
+/* Wait while the VM is paused or the vCPU unplugged.  False: the thread must end. */
 static bool vcpu_may_run(struct vm_vcpu *v)
 {
 	struct vm *vm = v->vm;
@@ -160,7 +160,7 @@ static bool vcpu_may_run(struct vm_vcpu *v)
 		v->paused = false;
 		v->first_run_ns = now_ns();
 	}
-	/* Who holds a vCPU sets it under the lock, so none is missed. */
+	/* It is set under the lock, so no request is lost. */
 	v->run->immediate_exit = 0;
 	quit = vm->quit;
 	pthread_mutex_unlock(&vm->lock);
@@ -174,12 +174,12 @@ static void *vcpu_thread(void *arg)
 	while (vcpu_may_run(v)) {
 		if (ioctl(v->fd, KVM_RUN, NULL)) {
 			if (errno == EINTR || errno == EAGAIN) {
-				/* vm_expired() wants to look at it. */
+				/* vm_expired() inspects the vCPU. */
 				while (__atomic_load_n(&v->vm->expired, __ATOMIC_RELAXED))
 					pause();
 				continue;
 			}
-			/* That is KVM's word, whatever the guest does. */
+			/* No guest can cause this: KVM refused. */
 			fail(NULL, "KVM_RUN of vCPU %u: %s", v->index, strerror(errno));
 			_exit(VM_FAILED);
 		}
@@ -197,7 +197,7 @@ static void *vcpu_thread(void *arg)
 	return NULL;
 }
 
-/* -- The device: it writes and marks, at the guest's pace */
+/* -- The device writes and marks at the guest's pace */
 
 static __u64 all_stamps(const struct vm *vm)
 {
@@ -246,7 +246,7 @@ static void *device_thread(void *arg)
 		quit = vm->quit;
 		pthread_mutex_unlock(&vm->lock);
 
-		/* Not too many at once: it has to look if it is to pause. */
+		/* One block at a time: it must notice a pause. */
 		if (!quit && written * 100 < all_stamps(vm) * vm->config.device_share) {
 			device_write(vm, written / DEVICE_BLOCK);
 			written += DEVICE_BLOCK;
@@ -366,7 +366,7 @@ void vm_expired(struct vm *vm)
 		struct vm_vcpu *v = &vm->vcpus[i];
 		struct kvm_regs regs;
 
-		/* This waits for a vCPU that can't be stopped: it is in KVM then. */
+		/* This blocks if the vCPU is stuck in KVM. */
 		alarm(5);
 		if (!v->started || ioctl(v->fd, KVM_GET_REGS, &regs))
 			continue;
@@ -390,7 +390,7 @@ struct state_part {
 	{ KVM_GET_##what, KVM_SET_##what,				\
 	  offsetof(struct vm_vcpu_state, member), #what }
 
-/* In this order: SREGS has the mode that the others depend on. */
+/* In this order: the others depend on the mode in SREGS. */
 static const struct state_part state_parts[] = {
 	STATE_PART(SREGS, sregs),
 	STATE_PART(REGS, regs),
@@ -429,7 +429,7 @@ int vm_load(struct vm *vm, unsigned int vcpu, const struct vm_vcpu_state *state)
 	return 0;
 }
 
-/* The state in which a boot loader would leave a vCPU: protected mode, flat */
+/* The state after a boot loader: protected mode, flat segments */
 static int vcpu_reset(struct vm *vm, unsigned int vcpu)
 {
 	struct kvm_segment code = {
@@ -453,7 +453,7 @@ static int vcpu_reset(struct vm *vm, unsigned int vcpu)
 	state.sregs.ss = data;
 	state.sregs.cr0 |= 1;		/* PE */
 
-	/* worker(params, vcpu), called from nowhere */
+	/* worker(params, vcpu), without a return address */
 	stack[0] = 0;
 	stack[1] = GUEST_PARAMS_GPA;
 	stack[2] = vcpu;
@@ -472,7 +472,7 @@ static void load_guest(struct vm *vm)
 	unsigned long i, words = vm->config.memory / sizeof(__u64);
 	__u64 *word = (__u64 *)vm->memory;
 
-	/* So that a page that never arrives is told from one that did */
+	/* A page that never arrives differs from one that did. */
 	for (i = 0; i < words; i++)
 		word[i] = i * 0x9e3779b97f4a7c15ull;
 	memcpy(vm->memory + GUEST_CODE_GPA, guest_image, guest_image_end - guest_image);
@@ -546,7 +546,7 @@ static const char *harvest_mend(int err)
 		return "name a policy that KVM has, or load its module";
 	case -E2BIG:
 	case -EINVAL:
-		return "take another size of rings: a power of two, 256 to 65536 entries";
+		return "choose another ring size: a power of two, 256 to 65536 entries";
 	}
 	return NULL;
 }
@@ -586,7 +586,7 @@ int vm_create(struct vm *vm, const struct vm_config *config, bool load)
 	vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
 	if (vm->fd < 0)
 		return fail(NULL, "KVM_CREATE_VM: %s", strerror(errno));
-	/* Intel's CPUs want some room of their own, below 4 GiB. */
+	/* Intel CPUs need some pages of their own below 4 GiB. */
 	ioctl(vm->fd, KVM_SET_TSS_ADDR, 0xfffbd000);
 
 	vm->memory = mmap(NULL, config->memory, PROT_READ | PROT_WRITE,
@@ -602,7 +602,7 @@ int vm_create(struct vm *vm, const struct vm_config *config, bool load)
 	harvest.vm_fd = vm->fd;
 	err = harvest_init(&vm->harvest, &harvest);
 	if (err)
-		return fail(harvest_mend(err), "can't track dirty pages in this way: %s",
+		return fail(harvest_mend(err), "can't track dirty pages this way: %s",
 			    strerror(-err));
 	region.userspace_addr = (unsigned long)vm->memory;
 	err = harvest_add_slot(&vm->harvest, &region);
@@ -697,11 +697,11 @@ unsigned long vm_check(struct vm *vm, unsigned int timeout_s)
 		while (__atomic_load_n(&g->checked, __ATOMIC_ACQUIRE) != asked) {
 			if (nap_until(end))
 				continue;
-			fail(NULL, "vCPU %u does not answer for %u s", i, timeout_s);
+			fail(NULL, "vCPU %u has not answered for %u s", i, timeout_s);
 			vm_expired(vm);
 		}
 		if (g->bad)
-			fail(NULL, "vCPU %u finds %u of its pages wrong, page %u first", i,
+			fail(NULL, "vCPU %u finds %u of its pages wrong, the first is page %u", i,
 			     g->bad, g->bad_page);
 		bad += g->bad;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The VM: one memslot, some vCPUs, a thread for each, and a device that writes
- * guest memory.  Just enough of a VMM to have something to migrate.
+ * The VM: one memslot, some vCPUs with a thread each, and a device that writes
+ * guest memory.  Just enough of a VMM to migrate something.
  */
 #ifndef BENCH_MIGRATE_VM_H
 #define BENCH_MIGRATE_VM_H
@@ -28,11 +28,11 @@ struct vm_config {
 	unsigned int nr_vcpus;
 	unsigned long memory;		/* bytes */
 	enum guest_workload workload;
-	unsigned int hot;		/* pages that each vCPU stamps again and again */
-	unsigned int spin;		/* turns of a loop between two stamps */
+	unsigned int hot;		/* pages that each vCPU keeps stamping */
+	unsigned int spin;		/* iterations of a loop between two stamps */
 	unsigned int seed;
 	unsigned int device_pages;	/* at the end of memory, the device's own */
-	unsigned int device_share;	/* it writes so many pages per 100 stamps */
+	unsigned int device_share;	/* pages it writes per 100 stamps */
 
 	enum harvest_tracker tracker;
 	char policy[VM_NAME_MAX];	/* "": the kernel's default */
@@ -42,7 +42,7 @@ struct vm_config {
 	unsigned int period_ms;
 };
 
-/* All of a vCPU that this guest can tell: it has no APIC and reads no MSR. */
+/* The state of a vCPU that this guest can see: it has no APIC and reads no MSR. */
 struct vm_vcpu_state {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
@@ -60,13 +60,13 @@ struct vm_vcpu {
 	pthread_t thread;
 	bool started;
 	bool paused;
-	bool unplugged;			/* stands still until vm_plug() */
+	bool unplugged;			/* stopped until vm_plug() */
 	__u64 first_run_ns;		/* since vm_resume() */
 
 	__u64 full_exits;		/* KVM_EXIT_DIRTY_RING_FULL */
 	__u64 parked_exits;
 	__u64 exhausted_exits;
-	__u64 still_ns;			/* from such an exit until KVM_RUN */
+	__u64 still_ns;			/* from these exits until KVM_RUN */
 };
 
 struct vm {
@@ -84,23 +84,22 @@ struct vm {
 	bool device_paused;
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed;		/* of all below, ..paused and unplugged */
+	pthread_cond_t changed;		/* the rest, paused or unplugged */
 	bool pause;
 	bool quit;
 	bool expired;			/* see vm_expired() */
 	/*
-	 * Pages were found wrong: whatever the guest makes of it, that is a
-	 * failure, and not the emulator's.
+	 * Pages were found wrong.  Whatever the guest does after that, it is a
+	 * failure and not the emulator's fault.
 	 */
 	bool lost;
 
 	struct harvest harvest;
 	/*
-	 * Pages to be sent.  Whoever harvests sets bits, the migration takes
-	 * them.
+	 * Pages to be sent: a harvest sets bits, the migration clears them.
 	 */
 	unsigned long *dirty;
-	__u64 all_dirty;		/* times that OVERFLOW set all of them */
+	__u64 all_dirty;		/* how often OVERFLOW set all of them */
 	__u64 device_writes;
 };
 
@@ -109,7 +108,7 @@ extern const unsigned char guest_image[], guest_image_end[];
 
 __u64 now_ns(void);
 
-/* Say what failed and what mends it (may be NULL); returns -1. */
+/* Print what failed and how to fix it (may be NULL); returns -1. */
 extern const char *fail_prefix;
 int fail(const char *mend, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -126,16 +125,16 @@ bool vm_emulated(void);
 int vm_parse_mode(struct vm_config *config, const char *mode);
 
 /*
- * All of these return 0, or -1 and have said why.  A vCPU that can't go on ends
- * the process.
+ * All return 0, or print the reason and return -1.  A vCPU that can't continue
+ * ends the process.
  */
 int vm_create(struct vm *vm, const struct vm_config *config, bool load);
 int vm_start(struct vm *vm);		/* the threads, paused */
 void vm_resume(struct vm *vm);
-void vm_pause(struct vm *vm);		/* all vCPUs and the device stand still */
+void vm_pause(struct vm *vm);		/* stops all vCPUs and the device */
 /*
- * Unplug a vCPU, as far as KVM is concerned: its thread stands still, its ring
- * is unmapped, its fd is kept.  The others may run.
+ * Unplug a vCPU as far as KVM is concerned: stop its thread, unmap its ring,
+ * keep its fd.  The others may run.
  */
 int vm_unplug(struct vm *vm, unsigned int vcpu);
 int vm_plug(struct vm *vm, unsigned int vcpu);
@@ -143,26 +142,26 @@ int vm_save(struct vm *vm, unsigned int vcpu, struct vm_vcpu_state *state);
 int vm_load(struct vm *vm, unsigned int vcpu, const struct vm_vcpu_state *state);
 void vm_free(struct vm *vm);
 
-/* Wait until each vCPU has stamped all of its pages once, or vm_expired(). */
+/* Wait until each vCPU has stamped all its pages once; vm_expired() if it is late. */
 void vm_wait_filled(struct vm *vm, unsigned int timeout_s);
 
-/* The guest checks its own pages: how many are wrong?  Or vm_expired(). */
+/* Let the guest check its pages; returns how many are wrong, or vm_expired(). */
 unsigned long vm_check(struct vm *vm, unsigned int timeout_s);
 
-/* Stamps made since the start, by one vCPU */
+/* Stamps that one vCPU has made since the start */
 unsigned int vm_stamps(const struct vm *vm, unsigned int vcpu);
 
 /*
- * An exit that this guest does not make: it touches nothing but its memory.  On
- * an emulated CPU it can find itself with registers of its host's, in any of
- * the modes.  A page that was lost is not taken for that: memory was compared
- * before the destination's vCPUs run.
+ * Ends the process for an exit that this guest never makes, since it touches
+ * nothing but its memory.  On an emulated CPU it may run with its host's
+ * registers, in any of the modes.  A lost page can't be mistaken for that: memory
+ * is compared before the destination's vCPUs run.
  */
 void vm_broken(struct vm_vcpu *v) __attribute__((noreturn));
 
 /*
- * A time limit is over: say where each vCPU is, and end the process with
- * VM_FAILED, or VM_EMULATOR_FAULT if that is what happened.
+ * The time is up: print where each vCPU is and end the process with VM_FAILED, or
+ * with VM_EMULATOR_FAULT if the emulator broke the guest.
  */
 void vm_expired(struct vm *vm) __attribute__((noreturn));
 

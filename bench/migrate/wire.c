@@ -31,7 +31,7 @@ static const char *type_name(__u32 type)
 	return type < WIRE_NR_TYPES && type_names[type] ? type_names[type] : "unknown";
 }
 
-/* A socket, and the address that it is for */
+/* Create a socket and its address. */
 static int wire_socket(const char *path, struct sockaddr_un *address)
 {
 	int fd;
@@ -53,7 +53,7 @@ int wire_listen(const char *path)
 	if (fd < 0)
 		return fd;
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 1)) {
-		fail(errno == EADDRINUSE ? "remove it if nobody listens there" : NULL,
+		fail(errno == EADDRINUSE ? "remove it if no one listens there" : NULL,
 		     "can't listen at %s: %s", path, strerror(errno));
 		close(fd);
 		return -1;
@@ -99,7 +99,7 @@ int wire_time_limit(int fd, unsigned int seconds)
 	return 0;
 }
 
-/* All of it, in however many pieces the kernel takes or has it. */
+/* Transfer all of it, in as many pieces as the kernel makes of it. */
 static int transfer(int fd, struct iovec *iov, int n, bool out)
 {
 	struct msghdr header = { .msg_iov = iov, .msg_iovlen = n };
@@ -116,12 +116,12 @@ static int transfer(int fd, struct iovec *iov, int n, bool out)
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			return fail(NULL, "the other side does not %s any more",
+			return fail(NULL, "the peer does not %s any more",
 				    out ? "read" : "write");
 		if (done < 0)
 			return fail(NULL, "the connection broke: %s", strerror(errno));
 		if (!done)
-			return fail(NULL, "the other side has closed the connection");
+			return fail(NULL, "the peer has closed the connection");
 		for (; done; header.msg_iov++, header.msg_iovlen--) {
 			struct iovec *first = header.msg_iov;
 

@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What source and destination say to each other, over a stream socket.
+ * The messages between source and destination, over a stream socket.
  *
  *	source				destination
  *	HELLO struct wire_hello
  *					HELLO
- *	PAGES numbers, contents		(as often as it takes)
- *	VCPU struct vm_vcpu_state	(one for each)
+ *	PAGES numbers, contents		(repeated)
+ *	VCPU struct vm_vcpu_state	(one for each vCPU)
  *	COMPLETE
  *					READY
  *	SUMS				(if memory is to be compared)
- *					SUMS a number for each page
+ *					SUMS a checksum for each page
  *	GO
  *					RUNNING when its first vCPU ran
  *					RESULT struct wire_result
  *
- * Until it has sent GO, the guest is the source's: whatever goes wrong, the
- * source goes on with it, and the destination forgets it.  From then on it is
- * the destination's.
+ * The source owns the guest until it sends GO: if anything goes wrong, the source
+ * keeps running it and the destination drops it.  From then on the destination
+ * owns it.
  *
- * Both are the same program on the same kind of machine, so structures are sent
- * as they are.
+ * Both sides are the same program on the same kind of machine, so structures are
+ * sent as they are.
  */
 #ifndef BENCH_MIGRATE_WIRE_H
 #define BENCH_MIGRATE_WIRE_H
@@ -48,8 +48,8 @@ enum wire_type {
 struct wire_message {
 	__u32 magic;
 	__u32 type;
-	__u64 arg;		/* PAGES: how many; VCPU: which; RUNNING: when */
-	__u64 bytes;		/* that follow */
+	__u64 arg;		/* PAGES: number; VCPU: index; RUNNING: time */
+	__u64 bytes;		/* of the payload */
 };
 
 struct wire_hello {
@@ -61,30 +61,30 @@ struct wire_hello {
 
 struct wire_result {
 	__u64 bad;		/* pages that the guest found wrong */
-	__u64 stamps;		/* made since it runs there */
-	__u64 ns;		/* in this time */
+	__u64 stamps;		/* made at the destination */
+	__u64 ns;		/* time in which they were made */
 };
 
 /*
- * All of these return 0, or -1 and have said why.  Each waits no longer than
- * the time limit for the other side to read or write anything.
+ * All return 0, or print the reason and return -1.  None waits for the peer
+ * longer than the time limit.
  */
 int wire_listen(const char *path);		/* a Unix socket; returns it */
 int wire_accept(int listener);
 int wire_connect(const char *path);
 int wire_time_limit(int fd, unsigned int seconds);
 
-/* Send a message; iov[0] is set by it, the others are what follows. */
+/* Send a message: fills iov[0], the others are the payload. */
 int wire_sendv(int fd, enum wire_type type, __u64 arg, struct iovec *iov, int n);
 int wire_send(int fd, enum wire_type type, __u64 arg, void *data, size_t bytes);
 
-/* Read what follows a message. */
+/* Read the payload of a message. */
 int wire_readv(int fd, struct iovec *iov, int n);
 
-/* Read a message, of any type. */
+/* Read a message of any type, without its payload. */
 int wire_next(int fd, struct wire_message *message);
 
-/* Read a message of this type, with exactly so much behind it. */
+/* Read a message of this type with a payload of exactly this size. */
 int wire_expect(int fd, enum wire_type type, struct wire_message *message,
 		void *data, size_t bytes);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The guest as a multiboot kernel, for VMMs that have firmware and a LAPIC:
+ * The guest as a multiboot kernel, for VMMs with firmware and a LAPIC:
  * 'qemu-system-x86_64 -kernel guest.elf'.  The boot processor fills in the
- * parameters from the command line and starts the others; each goes on as a
+ * parameters from the command line and starts the others; each then runs
  * worker(), numbered by its LAPIC's ID.
  */
 #define MULTIBOOT_MAGIC	0x1badb002
@@ -44,7 +44,7 @@ _start:
 	ljmp	$8, $1f
 1:	load_segments_and_stack
 
-	/* The firmware left a timer that ticks: nobody listens */
+	/* The firmware left a timer running: mask its interrupt */
 	movb	$0xff, %al
 	outb	%al, $0x21
 	outb	%al, $0xa1
@@ -72,7 +72,7 @@ halt:	cli
 	hlt
 	jmp	halt
 
-/* There is no timer to ask; KVM needs no delay, processors want some */
+/* There is no timer; KVM needs no delay, real processors do */
 delay:	movl	$100000, %ecx
 1:	pause
 	loop	1b

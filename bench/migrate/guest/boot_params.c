@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * From multiboot's command line to the parameters.  Words that are not
- * NAME=VALUE with a name known here are left alone: a boot loader puts the
- * file's name there, too.
+ * Turn multiboot's command line into the parameters.  Words other than
+ * NAME=VALUE with a known name are ignored: a boot loader adds the file's name.
  */
 #include "params.h"
 
@@ -16,7 +15,7 @@ struct multiboot_info {
 
 #define MULTIBOOT_INFO_CMDLINE	4u
 
-/* Of processor 0; boot.S knows that the others' are a page apart */
+/* Of processor 0; boot.S relies on the others' being a page apart */
 const unsigned int boot_stack = GUEST_STACK_TOP(0);
 
 /* The value of a word of the form name=value, or NULL */
@@ -63,7 +62,7 @@ void boot_params(const struct multiboot_info *info)
 		    (enum guest_workload)number_of(line, "workload"), 0,
 		    number_of(line, "spin"), number_of(line, "seed"));
 
-	/* So many times as fast as guest_setup() has it */
+	/* This many times as fast as guest_setup() has it */
 	rate = number_of(line, "rate");
 	for (i = 0; rate && i < p->nr_vcpus; i++)
 		p->vcpu[i].rest /= rate;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the guest that is migrated shares with whoever runs it: a page at a
- * fixed guest-physical address.  The host fills it by guest_setup() before the
- * first vCPU starts, and may read it at any time.
+ * The page at a fixed guest-physical address that the guest shares with the
+ * program that runs it.  The host fills it by guest_setup() before the first vCPU
+ * starts, and may read it at any time.
  *
  * The guest runs in 32-bit protected mode with flat segments, without paging,
- * interrupts and timers.  Each vCPU has a part of the memory to itself, and
- * stamps its pages.  What it stamped last into each page it also keeps in a
- * table, in another place of guest memory.  So a page that a migration lost is
- * found by the guest itself: its stamp is older than the table says.
+ * interrupts or timers.  Each vCPU stamps the pages of its own part of memory,
+ * and keeps the last stamp of each page in a table elsewhere in guest memory.  So
+ * the guest itself finds a page that a migration lost: its stamp is older than
+ * the table says.
  *
  *	0x20000		struct guest_params
  *	0x30000		stacks, a page for each vCPU
@@ -49,7 +49,7 @@ enum guest_state {
 	GUEST_STOPPED,		/* guest_params::stop was set */
 };
 
-/* At the start and at the end of each page: a page is not sent by halves */
+/* At the start and at the end of each page, to notice half a page */
 struct guest_stamp {
 	unsigned int page;	/* its own address / GUEST_PAGE_SIZE */
 	unsigned int cpu;
@@ -58,18 +58,18 @@ struct guest_stamp {
 };
 
 /*
- * One for each vCPU, two cache lines: the first is the host's, written before
- * the start; the second is the guest's.
+ * One for each vCPU, two cache lines: the host writes the first one before the
+ * start, the guest writes the second one.
  */
 struct guest_vcpu {
 	unsigned int first;	/* its part: first page, number of pages */
 	unsigned int pages;
-	unsigned int hot;	/* of these are stamped again and again */
+	unsigned int hot;	/* number of these that it keeps stamping */
 	unsigned int table;	/* address of a 32-bit number for each page */
 	unsigned int seed;
-	unsigned int spin;	/* turns of a loop between two stamps: the pace */
+	unsigned int spin;	/* iterations of a loop between two stamps */
 	unsigned int burst;	/* stamps between two rests; 0: never rests */
-	unsigned int rest;	/* microseconds with HLT, else turns of a loop */
+	unsigned int rest;	/* microseconds with HLT, else iterations of a loop */
 	unsigned int reserved[8];
 
 	unsigned int state;	/* enum guest_state */
@@ -78,47 +78,47 @@ struct guest_vcpu {
 	unsigned int random;
 	unsigned int in_burst;
 	unsigned int checked;	/* guest_params::check of the last check done */
-	unsigned int checks;	/* done, also those by check_every */
-	unsigned int bad;	/* pages found wrong, by all checks together */
-	unsigned int bad_page;	/* the first of them */
+	unsigned int checks;	/* done, those of check_every included */
+	unsigned int bad;	/* pages found wrong in all checks */
+	unsigned int bad_page;	/* the first one */
 	unsigned int reserved2[7];
 } __attribute__((aligned(64)));
 
-/* 64 bytes, and 128 for each vCPU: less than a page, the same for 32 and 64 bit */
+/* 64 bytes and 128 for each vCPU: fits a page, the same in 32 and 64 bit */
 struct guest_params {
 	unsigned int magic;
 	unsigned int nr_vcpus;
 	unsigned int memory;	/* in bytes */
 	unsigned int flags;
 	unsigned int workload;	/* as given to guest_setup(), for readers */
-	unsigned int check_every;	/* also check after so many stamps; 0: do not */
-	/* Commands, which vCPUs look at between stamps: */
+	unsigned int check_every;	/* check after this many stamps; 0: never */
+	/* Commands, which vCPUs read between stamps: */
 	unsigned int check;	/* changed: all vCPUs check their pages */
-	unsigned int stop;	/* not 0: all vCPUs stop, until it is 0 again */
+	unsigned int stop;	/* not 0: all vCPUs stop until it is 0 again */
 	unsigned int reserved[8];
 	struct guest_vcpu vcpu[GUEST_MAX_VCPUS];
 };
 
-/* Runs for ever.  Called by C's rules: stack at GUEST_STACK_TOP(cpu). */
+/* Never returns.  Called as a C function with the stack at GUEST_STACK_TOP(cpu). */
 void worker(struct guest_params *p, unsigned int cpu);
 
 /**
  * guest_setup() - fill in the parameters
- * @p: to be filled, all of it
+ * @p: is filled in completely
  * @nr_vcpus: 1 to GUEST_MAX_VCPUS
  * @memory: of the guest, in bytes, from address 0 without a hole
- * @device: pages at the end of memory that the guest is to leave alone
- * @hot: pages that each vCPU stamps again and again; if skewed, vCPU 0 does so
- *	with as many as all vCPUs together would have, if its part has them
+ * @device: pages at the end of memory that the guest leaves alone
+ * @hot: pages that each vCPU keeps stamping; in GUEST_SKEWED, vCPU 0 has as many
+ *	as all vCPUs together, as far as its part goes
  * @workload: what the vCPUs do
  * @flags: GUEST_REST_HLT
- * @spin: turns of a loop between two stamps, for all vCPUs
+ * @spin: iterations of a loop between two stamps, for all vCPUs
  * @seed: of the choice of pages
  *
  * An emulated CPU dirties some 20000 pages per second at most.  The rates below
- * are a fifth of that, so that there is a processor left for the migration, and
- * pre-copy converges if a page can be sent in the time of two writes.  Without
- * GUEST_REST_HLT, rests are turns of a loop, of 2 ns or so each.
+ * are a fifth of that: they leave a processor for the migration, and pre-copy
+ * converges if a page can be sent in the time of two writes.  Without
+ * GUEST_REST_HLT, a rest is a loop of about 2 ns per iteration.
  */
 static inline void guest_setup(struct guest_params *p, unsigned int nr_vcpus,
 			       unsigned int memory, unsigned int device, unsigned int hot,
@@ -146,7 +146,7 @@ static inline void guest_setup(struct guest_params *p, unsigned int nr_vcpus,
 	for (i = 0; i < nr_vcpus; i++) {
 		struct guest_vcpu *v = &p->vcpu[i];
 
-		/* Half of memory to the one that writes most */
+		/* Half of memory for the vCPU that writes most */
 		if (workload == GUEST_SKEWED && nr_vcpus > 1 && !i)
 			v->pages = left / 2;
 		else
@@ -176,7 +176,7 @@ static inline void guest_setup(struct guest_params *p, unsigned int nr_vcpus,
 			v->rest = 250000 * usec;
 			break;
 		default:
-			/* 4000 per second, by all together */
+			/* 4000 per second, by all vCPUs together */
 			v->burst = 10;
 			v->rest = 2500 * nr_vcpus * usec;
 			break;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What each vCPU of the guest does: it stamps its pages, for ever, in an order
- * of its own, and checks them when it is told to.  See params.h.
+ * The program of each vCPU: it stamps its pages forever, in random order, and
+ * checks them when it is told to.  See params.h.
  *
- * Freestanding: there is nothing below it, and all of its state is in guest
- * memory and in registers, both of which are migrated.
+ * Freestanding: all of its state is in guest memory and in registers, both of
+ * which are migrated.
  */
 #include "params.h"
 
@@ -120,7 +120,7 @@ static void obey(struct guest_params *p, struct guest_vcpu *v, unsigned int cpu)
 	while (READ_ONCE(p->stop)) {
 		WRITE_ONCE(v->state, GUEST_STOPPED);
 		rest(p, v);
-		/* There may be no rest. */
+		/* The rest may be empty. */
 		spin(1000);
 		if (!READ_ONCE(p->stop))
 			WRITE_ONCE(v->state, GUEST_RUNNING);
@@ -141,7 +141,7 @@ void worker(struct guest_params *p, unsigned int cpu)
 	for (;;) {
 		obey(p, v, cpu);
 
-		/* The upper bits of the product: 0 to hot - 1, all alike */
+		/* The upper half of the product: 0 to hot - 1, evenly */
 		i = (unsigned long long)next_random(v) * v->hot >> 32;
 		stamp(v, cpu, i);
 		WRITE_ONCE(v->stamps, v->stamps + 1);

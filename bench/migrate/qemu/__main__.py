@@ -3,16 +3,16 @@
 
 In the VM, in the host's root:
   bench --modes LIST --workloads LIST --vcpus LIST --runs N
-                  migrate in each way
+                  migrate a guest in each mode
   check --modes LIST
-                  test in each mode all that QEMU does with dirty pages
+                  test all that QEMU does with dirty pages, in each mode
 Anywhere:
   tap --modes LIST
-                  what 'check' left, as TAP
+                  print the results of 'check' as TAP
 
---lines FILE    a line of JSON for each measurement or test; what is there
-                already is not done again
---repeats N     how often what the emulated CPU broke may be made again
+--lines FILE    a line of JSON for each measurement or test; those that are there
+                already are not repeated
+--repeats N     how often to repeat what the emulated CPU broke
 """
 import argparse
 import json
@@ -45,7 +45,7 @@ class Lines:
 
 
 def attempt(what, repeats, function, *args):
-    """FUNCTION, again when the emulator broke the guest; and how often it did."""
+    """Call FUNCTION, again if the emulator broke the guest; also returns how often."""
     for faults in range(repeats + 1):
         try:
             return function(*args), faults
@@ -75,7 +75,7 @@ def main():
         sys.exit(not command(Lines(options.lines), options))
     except Hung as e:
         print(e, flush=True)
-        # scripts/migrate-qemu knows it
+        # scripts/migrate-qemu goes on in another VM
         sys.exit(75)
 
 

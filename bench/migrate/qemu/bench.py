@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is measured: one migration for each run, workload, number of vCPUs and
-mode."""
+"""The measurements: a migration for each run, workload, number of vCPUs and mode."""
 import itertools
 import os
 import subprocess
@@ -9,11 +8,11 @@ import time
 import migrate
 from machine import Failure, Guest, Machine, Qmp, QEMU
 
-# Pages that all vCPUs together stamp again and again, and how fast: so much that
-# rings fill, so little that a migration ends
+# Pages that all vCPUs together keep stamping, and how fast: enough to fill rings,
+# little enough for a migration to end
 HOT = 3072
 RATE = 6
-# Seconds for which the guest is watched before it is migrated
+# Seconds for which the guest is measured before it is migrated
 BEFORE = 1.0
 
 
@@ -75,5 +74,5 @@ def run(lines, options):
               f"ms, {cell['pages']} pages, {cell['syncs']} syncs, {cell['full_exits']} "
               f"ring-full exits, memory {'DIFFERS' if is_wrong(lines.items[-1]) else 'equal'}; "
               f"{left:.0f} s left", flush=True)
-    # Also what was done in a VM that hung then
+    # Including those of a VM that hung later
     return not any(is_wrong(item) for item in lines.items)

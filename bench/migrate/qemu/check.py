@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The tests, as TAP: a guest goes through all that QEMU can do with dirty
-pages, in each mode.  No test depends on how fast something is."""
+"""The tests, as TAP: a guest goes through all that QEMU can do with dirty pages, in
+each mode.  No test depends on speed."""
 import time
 
 import machine
 import migrate
 from machine import Failure, Guest, Machine, Qmp
 
-# A small guest, and yet one that fills rings
+# Small, but enough to fill rings
 VCPUS = 2
 MEMORY = 32
 HOT = 3072
 RATE = 50
 
-# The vCPU that is unplugged, stamps per second with which no ring fills in a
-# second, and bytes per second with which no migration ends
+# The vCPU that is unplugged; stamps per second at which no ring fills within a
+# second; bytes per second at which no migration ends
 LAST = VCPUS - 1
 CALM = 500
 SLOW = 64 << 10
 
-# Where the guest's program is, an instruction that is none (ud2), and a way to
-# where no memory is: mov $0x40000000, %eax; jmp *%eax
+# The guest's program, an invalid instruction (ud2), and a jump to an address
+# without memory: mov $0x40000000, %eax; jmp *%eax
 PROGRAM = 0x100000
 INVALID = b"\x0f\x0b"
 NOP = b"\x90"
@@ -28,7 +28,7 @@ NOWHERE = b"\xb8\x00\x00\x00\x40\xff\xe0"
 
 
 def dirty_rate(source, mode):
-    """calc-dirty-rate, which is a reader of the rings of its own."""
+    """calc-dirty-rate, which reads the rings, too."""
     source.qmp("calc-dirty-rate", **{
         "calc-time": 1, "mode": "dirty-bitmap" if mode == "bitmap" else "dirty-ring"})
     source.wait("the dirty rate is measured",
@@ -36,16 +36,16 @@ def dirty_rate(source, mode):
     found = source.qmp("query-dirty-rate")
     source.goes_on()
     if found["dirty-rate"] <= 0:
-        raise Failure(f"a guest that dirties pages all the time: {found}")
+        raise Failure(f"the guest dirties pages all the time, but QEMU measured {found}")
     each = [v["dirty-rate"] for v in found.get("vcpu-dirty-rate", [])]
     if mode != "bitmap" and len(each) != VCPUS:
-        raise Failure(f"not of each vCPU: {found}")
+        raise Failure(f"a vCPU is missing: {found}")
     return f"{found['dirty-rate']} MB/s" + (f", vCPUs {each}" if each else "")
 
 
 def dirty_limit(source):
-    """set-vcpu-dirty-limit: vCPUs sleep at exits for a full ring, each drains
-    its own ring only, and nobody else drains any."""
+    """set-vcpu-dirty-limit: vCPUs sleep at exits for a full ring, each drains only its
+    own ring, and nothing else drains any."""
     before = source.rate(0.5)
     source.qmp("set-vcpu-dirty-limit", **{"dirty-rate": 1})
     try:
@@ -64,10 +64,10 @@ def dirty_limit(source):
 
 
 def cancel(source, meddle=None):
-    """A migration is given up half-way; the guest goes on where it is."""
+    """Cancel a migration halfway; the guest continues at the source."""
     target = migrate.receiver(source)
     try:
-        # So slow that it cannot be done by then
+        # Too slow to be complete by then
         migrate.begin(source, target, bandwidth=1 << 20)
         source.wait("the migration begins", lambda: migrate.status(source, "active"))
         time.sleep(0.5)
@@ -96,7 +96,7 @@ def judge(cell, bad):
 
 
 class Journey:
-    """One guest's way through several QEMUs."""
+    """A guest that moves through several QEMUs."""
 
     def __init__(self, mode):
         self.mode = mode
@@ -123,13 +123,13 @@ class Journey:
         return judge(cell, migrate.resume(target))
 
     def unplug(self):
-        """A vCPU goes while the guest is migrated, with pages in its ring that QEMU
-        has not harvested and nobody writes again."""
+        """Unplug a vCPU during a migration, with pages in its ring that QEMU has not
+        harvested and that are not written again."""
         source = self.machine
 
         def meddle():
-            # The other ring has to have room for them: QEMU cannot recover from
-            # OVERFLOW.  It drains rings once a second.
+            # The other ring must have room for them: QEMU cannot recover from an
+            # OVERFLOW.  It drains the rings once a second.
             migrate.limit(source, bandwidth=SLOW, downtime=1)
             with source.calm(CALM):
                 time.sleep(1.5)
@@ -138,8 +138,8 @@ class Journey:
         return self.move(VCPUS - 1, meddle)
 
     def replug(self):
-        """A vCPU goes and comes again: KVM still has it, and QEMU begins to harvest
-        its ring at the first entry."""
+        """Unplug a vCPU and plug it again: KVM still has it, and QEMU harvests its ring
+        from the first entry on."""
         self.machine.plug(LAST)
 
         def meddle():
@@ -159,8 +159,9 @@ class Journey:
 
 def names(mode):
     """The tests of a mode, in their order."""
-    # Of a ring that belongs to a vCPU QEMU itself loses what it has not harvested,
-    # and when it maps the ring again it does not know where KVM goes on
+    # With per-vCPU rings, QEMU itself loses what it has not harvested from the ring
+    # of an unplugged vCPU, and does not know where KVM continues when it maps the
+    # ring again.
     without = {"bitmap": ["vcpu_dirty_limit"], "per-vcpu": ["unplug", "plug again"]}
     return [n for n in ("boot", "dirty_rate", "vcpu_dirty_limit", "cancel", "migrate",
                         "migrate back", "unplug", "plug again")
@@ -168,7 +169,7 @@ def names(mode):
 
 
 def journey(mode):
-    """[(test, why it failed or None, note)], to the first that failed."""
+    """[(test, why it failed or None, note)], up to the first failure."""
     way = Journey(mode)
     steps = {"boot": way.boot, "migrate": way.move, "migrate back": way.move,
              "dirty_rate": lambda: dirty_rate(way.machine, mode),
@@ -190,8 +191,8 @@ def journey(mode):
 
 
 def loss_is_found(_options):
-    """Would these tests notice a lost page?  One is written behind KVM's back
-    at the source, another is made stale at the destination."""
+    """Would these tests notice a lost page?  Write one behind KVM's back at the source,
+    make another one stale at the destination."""
     migrate.set_mode("per-vcpu")
     machines = []
     try:
@@ -221,9 +222,9 @@ def loss_is_found(_options):
 
 
 def shutdown_is_noticed(options):
-    """A guest that the emulator broke is made again, as often as it may be, and
-    is a failure then.  Our program is overwritten: there is no handler for what
-    an invalid instruction raises, nor for what that raises."""
+    """A guest that the emulator broke is repeated as often as allowed, then counts as a
+    failure.  Overwrite our program: the guest has no handler for an invalid
+    instruction, so it ends in a triple fault."""
     migrate.set_mode("bitmap")
     made, noticed = [], []
 
@@ -243,7 +244,7 @@ def shutdown_is_noticed(options):
     try:
         options.attempt("this guest shuts down on purpose", options.repeats, shut_down)
     except Failure as e:
-        # Any one of them may have been broken before
+        # The emulator may have broken any of them before that
         if not any(noticed) or len(made) != options.repeats + 1:
             raise
         return [("noticed", None, str(e))]
@@ -251,8 +252,8 @@ def shutdown_is_noticed(options):
 
 
 def stop_is_noticed(_options):
-    """A guest that KVM stops while it is migrated: it does not emulate what is not
-    in memory."""
+    """KVM stops a guest during a migration: the guest jumps to an address without
+    memory, which KVM does not emulate."""
     migrate.set_mode("bitmap")
     machines = []
     try:
@@ -270,7 +271,7 @@ def stop_is_noticed(_options):
             migrate.migrate(source, target, lead_astray)
         except machine.EmulatorFault as e:
             return [("noticed", None, str(e))]
-        raise Failure("a guest that KVM stopped was migrated as if nothing were")
+        raise Failure("a guest that KVM stopped was migrated without an error")
     finally:
         for m in machines:
             m.end()
@@ -283,7 +284,7 @@ OWN = {"a lost page": ("found", loss_is_found),
 
 
 def run(lines, options):
-    """Leaves a line for each mode, and for each test of the tests."""
+    """Leave a line for each mode, and for each test of the tests."""
     for mode in list(OWN) + options.modes:
         if lines.find(mode=mode):
             continue
@@ -302,7 +303,7 @@ def run(lines, options):
 
 
 def tap(lines, options):
-    """One test each; what is missing did not run."""
+    """One line each; a test without a result did not run."""
     out = []
     for mode in list(OWN) + options.modes:
         tests = [OWN[mode][0]] if mode in OWN else names(mode)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A QEMU process with our guest in it: its QMP socket and its memory.
 
-The guest's memory is a file on tmpfs that QEMU maps shared.  So it can be read
-and compared without QEMU's help, and nothing here disturbs the vCPUs.
+The guest's memory is a file on tmpfs that QEMU maps shared, so it can be read and
+compared without QEMU's help and without disturbing the vCPUs.
 """
 import contextlib
 import json
@@ -26,12 +26,12 @@ CHECK = PARAMS + 24
 VCPU = PARAMS + 64
 VCPU_SIZE = 128
 VCPU_SET = 32
-# Where a vCPU is once it runs; guest/boot.ld sees to it
+# Where vCPUs execute; guest/boot.ld puts the program there
 WORKER = range(0x100800, 0x101000)
 WORKLOADS = {"idle": 0, "uniform": 1, "skewed": 2, "bursty": 3}
 NOT_STARTED, FILLING, RUNNING, CHECKING, STOPPED = range(5)
 
-# A page that nobody uses, below the parameters
+# An unused page, below the parameters
 UNUSED = 0x18
 
 # Where a guest with ACPI ejects CPUs: docs/specs/acpi_cpu_hotplug.rst of QEMU
@@ -41,16 +41,15 @@ CPU_EJECT = 8
 
 
 class Failure(Exception):
-    """Something of what is tested is wrong."""
+    """What is tested is wrong."""
 
 
 class EmulatorFault(Exception):
-    """The emulated CPU broke the guest, or QEMU itself: nobody's fault here, to be
-    repeated."""
+    """The emulated CPU broke the guest, or QEMU itself: repeat it."""
 
 
 class Hung(Exception):
-    """A process that cannot even be killed: a CPU of the VM is stuck."""
+    """A process can't be killed: a CPU of the VM is stuck."""
 
 
 class Qmp(Exception):
@@ -58,7 +57,7 @@ class Qmp(Exception):
 
 
 class Vcpu:
-    """What the guest tells of one vCPU."""
+    """What the guest reports of one vCPU."""
 
     def __init__(self, raw):
         words = struct.unpack("<32I", raw)
@@ -68,8 +67,8 @@ class Vcpu:
 
 
 class Guest:
-    """What the guest is to do.  All vCPUs together stamp HOT pages again and
-    again, RATE times as fast as guest_setup() has it."""
+    """The guest's task.  All vCPUs together keep stamping HOT pages, RATE times as fast
+    as guest_setup() has it."""
 
     def __init__(self, vcpus, workload, hot, rate, memory=64, seed=1):
         self.vcpus = vcpus
@@ -78,7 +77,7 @@ class Guest:
         self.rate = rate
         self.memory = memory
         self.seed = seed
-        # vCPUs that do nothing: unplugged, or not started again since
+        # vCPUs that do nothing: unplugged, or plugged and not started
         self.idle = set()
 
     def line(self):
@@ -92,7 +91,7 @@ class Machine:
     number = 0
 
     def __init__(self, guest, ring=0, incoming=None, cpus=None):
-        """RING entries a ring, or the bitmap; CPUS of the guest's vCPUs are there."""
+        """RING entries per ring, 0 for the bitmap; CPUS of the guest's vCPUs exist."""
         Machine.number += 1
         self.name = f"qemu{Machine.number}"
         self.guest = guest
@@ -105,7 +104,7 @@ class Machine:
         self.ram_path = base + ".ram"
         self.log_path = base + ".log"
         accel = "kvm" + (f",dirty-ring-size={ring}" if ring else "")
-        # No SMM: QEMU's own emulation of SVM, below, cannot do it
+        # No SMM: QEMU's emulation of SVM, one level below, does not support it
         self.command = [
             QEMU, "-nodefaults", "-no-user-config", "-display", "none",
             "-accel", accel, "-cpu", "host",
@@ -186,15 +185,16 @@ class Machine:
                             at["seconds"] + at["microseconds"] / 1e6))
         if self.broken is not None:
             return
-        # Our guest does neither.  KVM_EXIT_SHUTDOWN, a triple fault, has QEMU
-        # ask for a reset: -no-reboot makes a guest that stands still of it.
+        # Our guest does neither.  At a triple fault (KVM_EXIT_SHUTDOWN) QEMU
+        # requests a reset, and -no-reboot stops the guest instead.
         if message["event"] == "SHUTDOWN" and message["data"].get("guest"):
             self.broken = f"the guest shut down ({message['data'].get('reason')})"
         elif message["event"] == "STOP" and not self.expect_stop:
             self.broken = "KVM stopped the guest"
 
     def _tell_broken(self):
-        """Not by _event(): an answer may be on its way, and this asks for another."""
+        """Not called by _event(): this sends a command, and another one's answer may
+        still be on its way."""
         if self.broken:
             why, self.broken = f"{self.name}: {self.broken}", ""
             try:
@@ -223,7 +223,7 @@ class Machine:
             return message["return"]
 
     def poll(self, limit=0.0):
-        """Take in events, for LIMIT seconds at most until the first."""
+        """Process events; wait LIMIT seconds at most for the first one."""
         message = self._line(limit)
         while message is not None:
             self._event(message)
@@ -231,14 +231,14 @@ class Machine:
         self._tell_broken()
 
     def event(self, name, **data):
-        """When was there such an event?  None if there was not."""
+        """The time of such an event, None if there was none."""
         for what, with_, at in self.events:
             if what == name and all(with_.get(k) == v for k, v in data.items()):
                 return at
         return None
 
     def wait(self, what, done, limit=60, must=True):
-        """Until DONE() is something.  It is asked often."""
+        """Wait until DONE() returns something; it is called often."""
         end = time.monotonic() + limit
         while True:
             found = done()
@@ -251,8 +251,8 @@ class Machine:
             self.poll(0.01)
 
     def hang(self, what):
-        """Is it the emulator's fault?  It lets a vCPU go on with the registers of
-        the kernel below, and what that one does then, nobody knows."""
+        """Is it the emulator's fault?  At times it lets a vCPU continue with the registers
+        of the kernel below, which then does anything."""
         what = f"{self.name}: {what}"
         try:
             at = self.at()
@@ -266,7 +266,7 @@ class Machine:
         raise Failure(what)
 
     def tell_state(self):
-        """All there is to see of a guest that does not do what it should."""
+        """Print all that is known of a guest that misbehaves."""
         print(f"{self.name}: {self.qmp('query-status')}, {self.events}")
         print(self.human("info registers -a", limit=10))
         print("parameters:", *struct.unpack("<8I", self.memory[PARAMS:PARAMS + 32]))
@@ -275,8 +275,8 @@ class Machine:
                   flush=True)
 
     def at(self):
-        """Where each vCPU is.  After a triple fault that is the reset vector on
-        AMD's CPUs: KVM resets the vCPU."""
+        """The address at which each vCPU is.  After a triple fault that is the reset
+        vector on AMD CPUs: KVM resets the vCPU."""
         return re.findall(r"[RE]IP=([0-9a-f]+)", self.human("info registers -a", limit=10))
 
     def human(self, line, limit=60):
@@ -299,25 +299,25 @@ class Machine:
 
     def run(self):
         """Let the guest run."""
-        # Its loops would take the processors from the threads that migrate
+        # Its loops would take CPU time from the threads that migrate
         for vcpu in self.qmp("query-cpus-fast"):
             os.setpriority(os.PRIO_PROCESS, vcpu["thread-id"], 10)
         self.qmp("cont")
 
     def start(self):
-        """From power-on until each vCPU has filled its pages."""
+        """Run from power-on until each vCPU has filled its pages."""
         self.run()
         self.wait("the guest starts and fills its memory",
                   lambda: all(v.state == RUNNING and v.stamps for v in self.vcpus()))
 
     def goes_on(self):
-        """Each vCPU stamps again."""
+        """Check that each vCPU keeps stamping."""
         before = [v.stamps for v in self.working()]
         self.wait("each vCPU goes on",
                   lambda: all(v.stamps != b for v, b in zip(self.working(), before)))
 
     def self_check(self):
-        """Have the guest check all of its pages; returns how many are wrong."""
+        """Let the guest check all its pages; returns how many are wrong."""
         asked = struct.unpack("<I", self.memory[CHECK:CHECK + 4])[0] + 1
         before = sum(v.bad for v in self.working())
         self.memory[CHECK:CHECK + 4] = struct.pack("<I", asked)
@@ -327,9 +327,9 @@ class Machine:
 
     @contextlib.contextmanager
     def calm(self, rate):
-        """For a while the guest makes no more than RATE stamps per second, and into
-        any of its pages: most were not written since they were filled.  vCPUs write
-        the parameters' page all the time, so KVM need not be told."""
+        """Slow the guest down to RATE stamps per second, into any of its pages: most were
+        not written since they were filled.  vCPUs keep writing the page of the
+        parameters, so KVM need not know of our writes to it."""
         ats = [VCPU + i * VCPU_SIZE for i in range(self.guest.vcpus)]
         before = [self.memory[at:at + VCPU_SET] for at in ats]
         turns = 1 << 17
@@ -348,17 +348,17 @@ class Machine:
         return len(self.qmp("query-cpus-fast"))
 
     def unplug(self, cpu):
-        """What device_del asks of a guest.  Ours has no ACPI, so the ports are
-        written for it; the first write leaves the interface that is older."""
+        """Do what device_del asks a guest to do.  Ours has no ACPI, so write the ports for
+        it; the first write leaves the legacy interface."""
         cpus = self.cpus()
         try:
             for write in (f"/b {CPU_SELECTOR} 0", f"/w {CPU_SELECTOR} {cpu}",
                           f"/b {CPU_FLAGS} {CPU_EJECT}"):
                 self.human(f"o {write}")
         except Failure as e:
-            # QEMU 7.2 unmaps the ring while others can still see the vCPU.  Its
-            # thread that looks into the rings once a second can come in between,
-            # the sooner the slower the CPU is.
+            # QEMU 7.2 unmaps the ring while its other threads can still see the
+            # vCPU.  The one that harvests the rings once a second can hit that
+            # window, which is wide on a slow CPU.
             if self.process.poll() == -signal.SIGSEGV:
                 raise EmulatorFault(f"{e}, while it unplugged a vCPU") from None
             raise
@@ -367,7 +367,7 @@ class Machine:
             raise Failure(f"{self.name}: vCPU {cpu} of {cpus} was not unplugged")
 
     def plug(self, cpu):
-        """The guest does not start it."""
+        """Add a vCPU.  The guest does not start it."""
         slots = [s for s in self.qmp("query-hotpluggable-cpus") if "qom-path" not in s]
         self.qmp("device_add", driver=slots[0]["type"], id=f"cpu{cpu}", **slots[0]["props"])
 
@@ -389,7 +389,7 @@ class Machine:
         return found
 
     def end(self):
-        """Quit, or be killed."""
+        """Make QEMU quit, kill it if it does not."""
         self.expect_stop = True
         if self.process.poll() is None:
             try:
@@ -410,7 +410,7 @@ class Machine:
 
 
 def unequal_pages(a, b):
-    """The pages in which the memories of two machines differ."""
+    """The pages whose contents differ between two machines."""
     out = []
     for start in range(0, len(a.memory), MIB):
         if a.memory[start:start + MIB] == b.memory[start:start + MIB]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Ways to track dirty pages, and one live migration with its figures."""
+"""Modes of tracking dirty pages, and one live migration with its figures."""
 import os
 import time
 
@@ -9,12 +9,12 @@ from machine import Failure, Machine
 KVM = "/sys/module/kvm/parameters/"
 TRACING = "/sys/kernel/tracing/"
 BASELINES = ("bitmap", "per-vcpu")
-# Entries of a ring: the least that QEMU takes, so that they fill at this speed
+# Entries of a ring: QEMU's minimum, so that rings fill at this speed
 RING = 1024
-# What the network would give, and how long the guest may stand still
+# Bandwidth of the network, and allowed downtime
 BANDWIDTH = 32 << 20
 DOWNTIME_MS = 500
-# After so many seconds without an end, any downtime will do
+# After this many seconds, any downtime is allowed
 PATIENCE = 30
 LIMIT = 120
 
@@ -25,7 +25,7 @@ def write(path, text):
 
 
 def set_mode(mode):
-    """For the QEMUs that are started from now on."""
+    """Set the mode of QEMUs started from now on."""
     if mode in BASELINES:
         if os.path.exists(KVM + "dirty_ring_pool"):
             write(KVM + "dirty_ring_pool", "0")
@@ -48,7 +48,7 @@ class Exits:
         write(self.EVENT, "1")
 
     def end(self):
-        """How many there were, for each vCPU."""
+        """The number of exits of each vCPU."""
         write(self.EVENT, "0")
         count = [0] * self.vcpus
         with open(TRACING + "trace", encoding="ascii", errors="replace") as f:
@@ -59,7 +59,7 @@ class Exits:
 
 
 def receiver(source, cpus=None):
-    """A QEMU that waits for what SOURCE sends."""
+    """A QEMU that waits for the migration of SOURCE."""
     return Machine(source.guest, source.ring,
                    incoming=f"/tmp/incoming{Machine.number + 1}", cpus=cpus)
 
@@ -78,7 +78,7 @@ def begin(source, target, bandwidth=BANDWIDTH, downtime=DOWNTIME_MS):
 
 
 def status(source, *wanted):
-    """Has SOURCE's migration come to one of these states?"""
+    """The first of these states that SOURCE's migration has reached, or None."""
     for state in wanted:
         if source.event("MIGRATION", status=state):
             return state
@@ -86,9 +86,9 @@ def status(source, *wanted):
 
 
 def migrate(source, target, meddle=None):
-    """One live migration; returns its figures.  The guest is left stopped on
-    both sides.  MEDDLE() is called once, after the first pass, and before the end
-    as long as the guest writes."""
+    """Migrate live; returns the figures.  Leaves the guest stopped on both sides.
+    Calls MEDDLE() once, after the first pass, and before the end as long as the
+    guest writes."""
     exits = Exits(source.guest.vcpus)
     pool = source.pool_stats()
     stamps, start = source.stamps(), time.time()
@@ -113,7 +113,7 @@ def migrate(source, target, meddle=None):
 
     came_over(source, target)
     info = source.qmp("query-migrate")
-    # What overflowed before counts, too
+    # Earlier overflows count, too
     pool["overflows"] = 0
     ram = info["ram"]
     stopped = source.event("STOP")
@@ -136,11 +136,11 @@ def migrate(source, target, meddle=None):
 
 
 def came_over(source, target):
-    """Is the guest whole at the other side?  Where not, the emulator has mixed in
-    the registers of the kernel below.  QEMU 7.2 says nothing when KVM refuses those
-    of a vCPU that came over, and leaves it at the reset vector.  And a guest that
-    KVM stopped while it was migrated cannot be told at the source from one that
-    QEMU stopped, but its run state comes over, too."""
+    """Did the guest arrive intact?  If not, the emulator has mixed in the registers of
+    the kernel below.  QEMU 7.2 does not complain if KVM rejects the registers of a
+    vCPU that arrived, and leaves it at the reset vector.  At the source, a guest that
+    KVM stopped during the migration looks like one that QEMU stopped, but its run
+    state arrives, too."""
     sent, got = source.at(), target.at()
     if sent != got:
         print(source.human("info registers -a"), flush=True)
@@ -153,8 +153,8 @@ def came_over(source, target):
 
 
 def resume(target):
-    """Let the guest go on at the other side; returns the pages that it finds
-    wrong itself."""
+    """Let the guest continue at the destination; returns the number of pages that it
+    finds wrong."""
     target.run()
     target.goes_on()
     return target.self_check()
