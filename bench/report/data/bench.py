@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""bench.json: from the lines that pool_bench wrote, to medians, targets and
-conclusions."""
+"""bench.json: from pool_bench's lines to medians, targets and conclusions."""
 import glob
 import os
 import statistics
@@ -19,13 +18,13 @@ LABELS = {
 
 
 def policies(data):
-    """Those that were measured, in their order."""
+    """The policies that were measured, in order"""
     names = data["env"].get("policies")
     return tuple(names.split(",")) if names else modes.POLICIES
 
 
 def main_policy(data):
-    """The one that stands for the pool."""
+    """The policy that stands for the pool where one is enough"""
     return data["env"].get("policy", modes.DEFAULT)
 
 
@@ -45,7 +44,7 @@ def label(name):
 
 
 def instructions(folder):
-    """What callgrind counted: {"rival batch": instructions a page}."""
+    """Counted by callgrind: {"rival batch": instructions per page}"""
     found = {}
     for path in glob.glob(os.path.join(folder, "callgrind.out.*")):
         name, total = None, None
@@ -69,7 +68,7 @@ def collect(lines, out, counts, *meta):
         else:
             found.append(item)
     if not env:
-        raise SystemExit(f"{lines}: the benchmark did not get to its end")
+        raise SystemExit(f"{lines}: the benchmark did not finish")
     data = {"meta": files.meta(meta), "env": env, "instructions": instructions(counts),
             "cells": found}
     data["targets"] = targets(data)
@@ -101,14 +100,14 @@ def med(values_):
 
 
 def spread(values_):
-    """Median and quartiles: rounds that a neighbour disturbed stay out."""
+    """Median and quartiles, which ignore the rounds that other work disturbed."""
     if not values_:
         return None
     return (med(values_), quantile(values_, 0.25), quantile(values_, 0.75))
 
 
 def ratio(a, b):
-    """Of what was measured in the same rounds."""
+    """Median of the ratios of single rounds"""
     return med([x / y for x, y in zip(a, b) if y])
 
 
@@ -178,8 +177,8 @@ def targets(data):
 
 
 def winners(data):
-    """(workload, measure, unit, {policy: value}, the per-vCPU ring's, smaller
-    is better) for the conclusions."""
+    """For the conclusions: (workload, measure, unit, {policy: value}, value of the
+    per-vCPU ring, is smaller better)"""
     out = []
 
     def add(workload, measure, unit, get, small=True):
@@ -199,7 +198,7 @@ def winners(data):
             return fn(c) if c else None
         return get
 
-    add("a page at a time, one vCPU", "cost of a mark", "ns", one("ns", "mark", batch=1))
+    add("one page at a time, one vCPU", "cost of a mark", "ns", one("ns", "mark", batch=1))
     add("PML, one vCPU", "cost of a mark, batch 64", "ns", one("ns", "mark", batch=64))
     add("two busy vCPUs", "throughput", "Mpages/s",
         one("mpages", "pair", threads=2, batch=1), False)
@@ -209,11 +208,11 @@ def winners(data):
     add("a device makes 20 % of the marks", "cost of a vCPU's mark", "ns",
         one("ns", "device", share=0.2))
     for skew in ("one-hot", "zipf 1.2", "uniform"):
-        add(f"{skew}, 16 vCPUs, nobody drains", "pages until a vCPU must stop", "",
+        add(f"{skew}, 16 vCPUs, no drains", "pages until a vCPU must stop", "",
             plain(lambda c: c["stop"], "capacity", skew=skew, vcpus=16), False)
-        add(f"{skew}, reaper each 20 ms", "time stood still", "ms/s",
+        add(f"{skew}, reaper every 20 ms", "time that vCPUs stood still", "ms/s",
             plain(lambda c: c["still_ms"] / c["seconds"], "drains", skew=skew, period_ms=20))
-    add("uniform, reaper each 20 ms", "rings parked in the same ms, at most", "",
+    add("uniform, reaper every 20 ms", "rings parked in the same ms, at most", "",
         plain(lambda c: c["herd"], "drains", skew="uniform", period_ms=20))
     add("uniform, drained in parallel", "all entries / the longest ring's", "",
         plain(lambda c: c["harvested"] / max(c["longest"], 1), "drains", skew="uniform",
@@ -224,7 +223,7 @@ def winners(data):
 
 
 def best(row):
-    """The policies that are within 2 % of the best."""
+    """The policies within 2 % of the best"""
     _, _, _, got, _, small = row
     top = min(got.values()) if small else max(got.values())
     return [p for p, v in got.items()
@@ -232,7 +231,7 @@ def best(row):
 
 
 def ranking(data):
-    """Policies by the number of workloads that they are best at."""
+    """Policies by the number of workloads in which they are best"""
     wins = {p: 0 for p in policies(data)}
     rows = winners(data)
     for row in rows:
@@ -242,8 +241,8 @@ def ranking(data):
 
 
 def tests(data):
-    """[(test, passed)]: is everything there, and sane?  No speed is asked for."""
-    out = [("no ring of upstream's overflowed, each claim ended as meant",
+    """[(test, passed)]: is everything there, and plausible?  Speed is not tested."""
+    out = [("no upstream ring overflowed, each claim ended as intended",
             data["env"]["warnings"] == 0)]
     for q in ("mark", "parts", "pair", "threads", "capacity", "drains", "twin", "device",
               "scale", "memory"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Files of figures, and what all of them say of their run."""
+"""Files of figures, and what all of them say about their run."""
 import json
 
 
@@ -45,7 +45,8 @@ def emulated(data):
 
 
 def busy(data):
-    """The host's share in percent that other work took, if that was much."""
+    """The share of the host's CPU time, in percent, that other work took, if it was
+    high."""
     others = int(data["meta"].get("others", 0))
     return others if others >= 10 else None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""migrate.json: from the lines of bench/migrate, to medians, ratios, targets."""
+"""migrate.json: from the lines of bench/migrate to medians, ratios and targets."""
 
 from data import files, modes
 from data.summary import summarize, target
@@ -10,9 +10,9 @@ WORKLOADS = {
     "skewed": "vCPU 0 writes 4000 pages per second, the others 200 each",
     "bursty": "all vCPUs write 250 pages at once, four times per second",
 }
-# As in the expectation that is to be shown or refuted
+# The mode that the expectations are about
 WORTH = modes.NOSTOP
-# "No worse": as much may the emulator's noise make it
+# "No worse" allows for this much noise of the emulator
 NOISE = 0.10
 
 
@@ -52,7 +52,7 @@ def summary(cells):
 
 
 def targets(entries):
-    """What was expected, met or not"""
+    """Expectations, met or not"""
     out = []
 
     def add(what, entry, name, limit, least=False):

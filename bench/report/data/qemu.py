@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""migrate-qemu.json: from the lines that bench/migrate/qemu wrote, to medians
-for each workload, number of vCPUs and mode."""
+"""migrate-qemu.json: from the lines of bench/migrate/qemu to medians for each
+workload, number of vCPUs and mode."""
 
 from data import files
 from data.summary import summarize
@@ -9,13 +9,13 @@ WORKLOADS = {
     "idle": "each vCPU writes a page now and then",
     "uniform": "all vCPUs write alike",
     "skewed": "one vCPU writes all the time, the others a little",
-    "bursty": "all vCPUs write at once, then none, and so on",
+    "bursty": "all vCPUs write at once, then rest, and so on",
 }
 MEASURES = ("total_ms", "downtime_ms", "pages", "bytes", "syncs", "full_exits",
             "stamps_per_s", "progress", "hot_exits")
 POOL = ("pushed", "parks", "moves", "reserve_claims", "exhaustions", "claim_retries",
         "overflows")
-# What is set against per-vCPU rings of the same round
+# Compared with per-vCPU rings of the same round
 RATIOS = ("total_ms", "downtime_ms", "pages", "progress")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""reset.json: what dirty_pool_bench's workload "reset" found, targets, text."""
+"""reset.json: the workload "reset" of dirty_pool_bench, with its targets."""
 import os
 import statistics
 
@@ -11,12 +11,12 @@ FAULTS = {
     "unmapped": "unmapped",
 }
 PATTERNS = {
-    "sequential": "a page and then the next: with per-vCPU rings, 64 of them to a run",
-    "strided": "each 16th page: with per-vCPU rings, four of them to a run",
-    "random": "any order: hardly ever two neighbours",
-    "scattered": "any order, a tenth of the pages of a region of 32,768 for each vCPU",
+    "sequential": "page after page: with per-vCPU rings, runs of 64 pages",
+    "strided": "every 16th page: with per-vCPU rings, runs of four pages",
+    "random": "random order: hardly ever two neighbours",
+    "scattered": "random order, a tenth of the pages of a region of 32,768 for each vCPU",
 }
-# Those in which faults are timed, too
+# Those in which faults are timed
 FAULT_PATTERNS = ("sequential", "strided", "random")
 
 
@@ -43,7 +43,7 @@ def pick(cells, pattern, mode):
 
 
 def rates(cells, pattern, mode, threads):
-    """Pages per millisecond, a value per round."""
+    """Pages per millisecond, one value per round."""
     return [c[f"pages_{threads}"] * 1e6 / c[f"ns_{threads}"]
             for c in pick(cells, pattern, mode)]
 
@@ -59,14 +59,14 @@ def quantile(values, share):
 
 
 def instructions(counted, pattern, mode):
-    """A page's, by one thread; None if they were not counted.  No round differs."""
+    """Per page, by one thread; None if they were not counted.  All rounds agree."""
     for c in pick(counted, pattern, mode):
         return c["ns_1"] / c["pages_1"]
     return None
 
 
 def ratio(a, b):
-    """Round by round: what slows down a round slows down both."""
+    """Per round: what slows a round down affects both."""
     return statistics.median(x / y for x, y in zip(a, b))
 
 
@@ -91,7 +91,7 @@ def targets(cells, counted):
         for p in FAULT_PATTERNS:
             least = quantile(faults(cells, p, theirs, kind), 0.99)
             value = quantile(faults(cells, p, ours, kind), 0.99) / least
-            # What is left if the reset costs the fault nothing
+            # The best possible value: a reset that does not delay faults
             floor = quantile(faults(cells, p, ours, kind, idle=True), 0.99) / least
             out.append(target(
                 f"99th percentile of a write to a page that is {name}, {p}, against "
@@ -105,7 +105,7 @@ def label(mode):
 
 
 def held(cells, pattern, mode):
-    """How long mmu_lock is held for write, in ns per page, by one thread."""
+    """How long one thread holds mmu_lock for write, in ns per page."""
     found = pick(cells, pattern, mode)
     if mode == "per-vcpu":
         return max(0.0, statistics.median(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""run.json: from the lines that dirty_pool_bench wrote, to medians per cell."""
+"""run.json: from dirty_pool_bench's lines to medians per cell."""
 import os
 
 from data import files, modes
@@ -9,7 +9,7 @@ WORKLOADS = {
     "uniform": "all vCPUs dirty alike",
     "skewed": "one vCPU dirties 90 % of the pages, the others spread 10 %",
     "vm-scoped": "a device thread writes as many pages as the vCPUs",
-    "burst": "pages that one vCPU dirties before it must stop, nobody harvesting",
+    "burst": "pages that one vCPU dirties before it must stop, without any harvest",
 }
 COUNTS = ("ring_full_exits", "parked_exits", "exhausted_exits", "claims",
           "claim_retries", "reserve_claims", "parks", "drains", "exhaustions",
@@ -21,7 +21,7 @@ def per_page(ns, pages):
 
 
 def measures(cell):
-    """What is compared between cells, of one measurement."""
+    """The figures of one measurement that are compared."""
     out = {
         "pages_per_s": cell["writes"] * 1e9 / cell["write_ns"],
         "drained_per_s": cell["writes"] * 1e9 / cell["total_ns"],
@@ -70,7 +70,7 @@ def counted(data):
 
 
 def emulator_faults(data):
-    """Measurements made again, because the emulator mixed up guest and host."""
+    """Measurements repeated because the emulator mixed up guest and host."""
     return sum(c.get("emulator_faults", 0) for c in data["cells"])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Rounds of measurements, summed up."""
+"""Summaries of several rounds."""
 import statistics
 
 from data import modes
@@ -10,9 +10,9 @@ def spread(values):
 
 
 def summarize(cells, measures, ratios, workloads, counts):
-    """An entry for each workload, number of vCPUs and mode: the spread of what
-    measures() says of each cell; x_NAME for those in ratios, over per-vCPU rings
-    in the same run; and what counts() says of all of its cells."""
+    """An entry for each workload, number of vCPUs and mode, with the spread of what
+    measures() returns for each cell; x_NAME for each name in ratios, relative to
+    per-vCPU rings in the same run; and what counts() returns for all its cells."""
     groups, found = {}, {}
     for c in cells:
         key = (c["workload"], c["vcpus"], c["mode"])

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Charts as SVG, drawn by gnuplot.
 
-A figure is a row of panels that share a legend.  Colours and marks belong to
-a series' name, so that a mode looks the same in every figure.  The background
-is white, for readers with a dark page, too.
+A figure is a row of panels that share a legend.  A series' name determines its
+colour and mark, so a mode looks the same in every figure.  The background is
+always white.
 """
 import html
 import re
@@ -15,7 +15,7 @@ from data.modes import BASELINES, NOSTOP, POLICIES
 SOFT = "#5c5c5c"
 GRID = "#e3e3e3"
 
-# Okabe and Ito's colours, told apart by colour-blind readers too
+# Okabe and Ito's colours, which colour-blind readers can tell apart
 CIRCLE, SQUARE, TRIANGLE, DOWN, DIAMOND = 7, 5, 9, 11, 13	# gnuplot's points
 STYLES = dict(zip(BASELINES + POLICIES, [
     ("#8c8c8c", SQUARE), ("#000000", CIRCLE),
@@ -27,7 +27,7 @@ SPARE = [("#cc79a7", TRIANGLE), ("#7a4f9a", DIAMOND), ("#8b5a2b", SQUARE),
 
 
 def style(name):
-    """Colour and mark of a series: as without its flag, or one of the spare ones."""
+    """Colour and mark of a series: those of the mode without its flag, or spare ones."""
     if name not in STYLES:
         spare = SPARE[(len(STYLES) - KNOWN) % len(SPARE)]
         STYLES[name] = STYLES.get(name.split("+")[0], spare)
@@ -39,7 +39,7 @@ def quote(text):
 
 
 def tics(names, first):
-    """Labels at first, first + 1 and so on; gnuplot takes them for formats."""
+    """Labels at first, first + 1 and so on; gnuplot treats them as formats."""
     return "(" + ", ".join(f"{quote(str(n).replace('%', '%%'))} {first + i}"
                            for i, n in enumerate(names)) + ")"
 
@@ -77,7 +77,7 @@ class Plot:
         return f"$d{self.count}"
 
     def key(self, names, labels, y, left, lines):
-        """A legend: an empty plot, as wide as the figure.  Its rows begin at y."""
+        """A legend: an empty plot as wide as the figure.  Its rows begin at y."""
         cols = columns(names, labels, self.width - left)
         self.area(left, self.width, y, self.height)
         self.do("unset xtics", "unset ytics", "unset grid", "unset border", "unset label",
@@ -96,7 +96,7 @@ class Plot:
             raise SystemExit("gnuplot is not installed: run 'make setup'") from e
         if done.returncode or "</svg>" not in done.stdout:
             raise SystemExit(f"gnuplot could not draw a figure: {done.stderr.strip()}")
-        # Figures share a page, so what they refer to needs names of their own
+        # Figures share a page, so each one needs ids of its own
         svg = done.stdout.replace("gpP", f"g{zlib.crc32(self.title.encode()):x}")
         svg = svg.replace("<title>Gnuplot<", f"<title>{html.escape(self.title)}<")
         return re.sub(r"<g [^>]*>\s*</g>\n", "", svg)
@@ -143,7 +143,7 @@ def figure(title, panels, names, kind, unit, x_label, labels=None, width=1080,
                 f"set ylabel {quote(unit)} offset 1" if not i else "unset ylabel")
         parts = []
         shown = [n for n in names if any(series.get(n, []))]
-        # Side by side: whiskers would cover each other, too
+        # Side by side, or whiskers would cover each other
         each = 0.84 / max(len(shown), 1)
         if lines:
             each = min(6 * len(xs) / (step - gap), 1 / (len(shown) + 2))

@@ -11,7 +11,8 @@ def rows(columns, entries):
 
 
 def grouped(columns, entries):
-    """The rows; what the first column repeats is left out.  And where it does not."""
+    """Rows without repetitions in the first column, and the indices of those that begin
+    a group"""
     out, firsts, before = rows(columns, entries), [], None
     for i, row in enumerate(out):
         if row[0] == before:
@@ -23,7 +24,7 @@ def grouped(columns, entries):
 
 
 def as_text(columns, body, firsts=()):
-    """Lines, with an empty one before each of these rows but the first."""
+    """Lines, with an empty one between groups"""
     left = {i for i, c in enumerate(columns) if c[1].startswith("<")}
     head = [[c[0] for c in columns], [c[1].lstrip("<") for c in columns]]
     for i, line in enumerate(aligned(head + body, left)):
@@ -33,7 +34,7 @@ def as_text(columns, body, firsts=()):
 
 
 def as_html(columns, body, firsts=()):
-    """With a line above each of these rows."""
+    """With a line above each group"""
     def tags(tag, texts):
         return "".join(f"<{tag}{' class=l' if c[1].startswith('<') else ''}>"
                        f"{html.escape(t)}</{tag}>" for c, t in zip(columns, texts))

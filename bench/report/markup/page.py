@@ -20,8 +20,7 @@ def failed(code, what="The run failed", measured="what it measured"):
 
 
 def table(head, rows, left=1):
-    """The first columns, as many as left says, are aligned to the left.  A cell that
-    begins with <b is HTML."""
+    """The first LEFT columns are left-aligned.  A cell that begins with <b is HTML."""
     def line(tag, cells):
         return "<tr>" + "".join(f"<{tag}{' class=l' if i < left else ''}>{c}</{tag}>"
                                 for i, c in enumerate(cells)) + "</tr>"
@@ -48,6 +47,6 @@ def targets(data):
         rows.append([t["target"], t["value"], t["limit"], mark])
     met = sum(t["met"] for t in data["targets"])
     return (f"<h3>Targets: {met} of {len(rows)} met</h3>" +
-            table(["target", "measured", "asked for", ""], rows) +
+            table(["target", "measured", "required", ""], rows) +
             "<p class='sub'>Ratios are medians of the ratios of single rounds, in which all "
             "rivals took turns.</p>")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""bench.json: the benchmark in userspace."""
+"""make bench: the benchmark in userspace"""
 from data import bench as bd
 from markup import chart
 from markup.page import esc, facts, table, targets
@@ -7,7 +7,7 @@ from markup.text import number, plural, target
 
 SOURCE = "bench.json"
 ORDER = 20
-TITLE = "What a mark costs, and which ring selection"
+TITLE = "The cost of a mark, and the choice of a policy"
 
 SKEWS = ("uniform", "zipf 0.9", "zipf 1.2", "one-hot")
 
@@ -50,24 +50,25 @@ def conclusions(data):
                      f"{value / base:.2f}×" if base else ""])
     order, of = bd.ranking(data)
     first, wins = order[0]
+    others = ", ".join(f"{p} in {n}" for p, n in order[1:])
     said = [f"<p><b>{esc(first)}</b> is best, or within 2 % of the best, in {wins} of {of} "
-            f"comparisons ({', '.join(f'{p} in {n}' for p, n in order[1:])})."]
+            f"comparisons{f' ({others})' if others else ''}."]
     for p in bd.policies(data):
         if p == first:
             continue
         only = [r for r in bd.winners(data) if p in bd.best(r) and first not in bd.best(r)]
         if not only:
-            said.append(f" {esc(p)} beats it nowhere.")
+            said.append(f" {esc(p)} is nowhere better.")
             continue
         parts = []
         for r in only:
             a, b = r[3][p], r[3][first]
             share = f" ({a / b:.2f}×)" if b else ""
             parts.append(f"{r[0]}: {r[1]} {number(a, r[2])} instead of {number(b, r[2])}{share}")
-        said.append(f" {esc(p)} beats it at: {esc('; '.join(parts))}.")
+        said.append(f" {esc(p)} is better at: {esc('; '.join(parts))}.")
     return (f"<h3>Which policy for which workload</h3>{''.join(said)}</p>" +
             table(["workload", "measure", "best policy", "its figure", "the worst policy's",
-                   "best, times the per-vCPU ring"], rows, 3))
+                   "best, relative to the per-vCPU ring"], rows, 3))
 
 
 def mark(data, figure):
@@ -102,18 +103,18 @@ def mark(data, figure):
         figure("bench-mark", bars("ns per page marked, one thread", [("", [f"batch {b}" for b in batches], series)],
                                   names, "ns per page", "pages per claim (pool), per reservation, per lock"),
                "One thread marks pages of a 1 GiB slot in random order, into rings of 4096 entries. "
-               "Batch: pages at once, as PML logs them; the pool claims for 64 at most. Median and "
-               "quartiles. The drains in between are not counted.") +
-        table(["ns a page: median (quartiles), times the per-vCPU ring"] +
+               "A batch is the number of pages at once, as PML logs them; the pool claims a ring for "
+               "64 at most. Median and quartiles. Drains are not included.") +
+        table(["ns per page: median (quartiles), relative to the per-vCPU ring"] +
               [f"batch {b}" for b in batches] + [f"instructions, batch {b}" for b in batches], rows) +
         f"<p>One uncontended locked compare-and-swap took {cas[0]:.2f} ns in the same run, "
-        f"{cas[1]:.2f} ns with the store that undoes it. In a claim it also waits for the stores "
-        "before it, those of the last entry among them.</p>"
-        "<h4>Claim, push and return apart</h4>" +
+        f"{cas[1]:.2f} ns with the store that undoes it. In a claim it also waits for earlier "
+        "stores, such as those of the previous entry.</p>"
+        "<h4>Claim, push and return on their own</h4>" +
         table(["", "claim, ns", "push, ns", "return, ns", "claim, instructions", "push", "return"],
               parts) +
-        "<p class='sub'>128 users claim a ring each, then all push, then all return: the parts "
-        "do not overlap as they do in a mark, and sum up to something else.</p>")
+        "<p class='sub'>128 users claim a ring each, then all push, then all return. In a mark the "
+        "parts overlap, so these do not add up to it.</p>")
 
 
 def contention(data, figure):
@@ -133,9 +134,9 @@ def contention(data, figure):
     out = ["<h3>2. Contention</h3>",
            figure("bench-pair", bars("Pages marked per second, a CPU for each thread", panels,
                                      names, "Mpages/s", ""),
-                  "Marking only, in a VM of two vCPUs. In slices of some ten µs one thread marks, both, "
-                  "the other one, both; all stop when one is done, and the rings are drained while "
-                  "the clock stands, by either CPU in turn. No ring is full."),
+                  "Marking only, in a VM of two vCPUs. In slices of some ten µs one thread marks, then "
+                  "both, then the other one, then both; both stop when one is done. Between slices "
+                  "the CPUs take turns at draining the rings, which is not timed. No ring gets full."),
            table(["Mpages/s"] + [f"{t}, batch {b}" for b in (1, 64)
                                  for t in ("1 thread", "2 threads", "2 to 1", "2, times per-vCPU")],
                  rows)]
@@ -148,11 +149,10 @@ def contention(data, figure):
         "bench-threads", lines("Pages marked and drained per second", panels,
                                [n for n in names if n != "bitmap"], "Mpages/s", "threads"),
         f"As many threads as vCPUs, on {data['env']['cpus']} CPUs, for tens of milliseconds; the "
-        "thread whose ring is full drains all rings under a lock, as QEMU's do. With more threads "
-        "than CPUs a thread can lose its CPU anywhere: under the spinlock all others wait for it, "
-        "with a claimed ring nobody does. In the kernel preemption is off there, but a virtual "
-        "CPU of the host can be stopped all the same. The bitmap, which never drains here, is in "
-        "the table."))
+        "thread whose ring is full drains all rings under a lock, as in QEMU. With more threads "
+        "than CPUs a thread can be preempted anywhere: under the spinlock all others wait for it, "
+        "with a claimed ring none does. The kernel disables preemption there, but the host can "
+        "still preempt a virtual CPU. The bitmap, which never drains here, is in the table."))
     rows = []
     for n in names:
         row = [bd.label(n)]
@@ -162,7 +162,7 @@ def contention(data, figure):
             m, low, high = bd.spread(v)
             row.append(f"{m:.0f} ({low:.0f}..{high:.0f}) {bd.ratio(v, base):.2f}×")
         rows.append(row)
-    out.append(table(["Mpages/s, batch 1: median (quartiles), times the per-vCPU ring"] +
+    out.append(table(["Mpages/s, batch 1: median (quartiles), relative to the per-vCPU ring"] +
                      [plural(t, "thread") for t in threads], rows))
     rows = []
     for n in names:
@@ -205,13 +205,13 @@ def capacity(data, figure):
     return ("<h3>3. Capacity under skew</h3>" +
             figure("bench-capacity", lines("Ring memory used when the first vCPU must stop", panels, names,
                                            "% of all entries", "vCPUs"),
-                   f"Nobody drains. Rings of {first['entries']} entries, of which "
-                   f"{first['rsvd']} are the reserve; the memory is the same in all. Simulated with "
-                   "the real code, no clock: the numbers are the same on every machine. The policies "
-                   "cover each other: each of them fills all rings.") +
-            "<p>Pages until a vCPU must stop; for the others, times that. Without NOSTOP, a vCPU of "
-            "the pool also exits once for each ring that it parks, for the first time after "
-            f"{first['exit']:,} pages if one vCPU of {vcpus[-1]} does all the writing, and goes on.</p>" +
+                   f"Nothing drains the rings. They have {first['entries']} entries, {first['rsvd']} of "
+                   "them the reserve; the memory is the same in all modes. Simulated with the real code "
+                   "and without a clock: the numbers are the same on every machine. The lines of the "
+                   "policies coincide: each policy fills all rings.") +
+            "<p>Pages until a vCPU must stop; for the other modes, as a multiple. Without NOSTOP, a "
+            "vCPU of the pool also exits once for each ring that it parks, and continues; the first "
+            f"time is after {first['exit']:,} pages if one vCPU of {vcpus[-1]} does all the writing.</p>" +
             table(["dirtied by", ""] + [str(v) for v in vcpus], rows, 2))
 
 
@@ -243,19 +243,19 @@ def drains(data, figure):
             figure("bench-still", bars("Time that vCPUs stood still", panels(
                 lambda c: c["still_ms"] / c["seconds"]), names, "ms per second, all vCPUs",
                 "a reaper harvests every ... ms"),
-                   f"{c['vcpus']} vCPUs, rings of {c['entries']} entries, together one page each µs. A "
-                   "harvest takes 20 µs and 0.05 µs an entry, under a lock; a vCPU that exits for a "
-                   "full ring does one itself, and a reaper does so in the given period. Simulated, no "
+                   f"{c['vcpus']} vCPUs dirty one page per µs together, in rings of {c['entries']} entries. "
+                   "A harvest takes 20 µs and 0.05 µs per entry, under a lock. A vCPU that exits for a "
+                   "full ring harvests, and a reaper does so with the given period. Simulated, without a "
                    "clock.") +
             figure("bench-herd", bars("Rings that park in the same millisecond, at most", panels(
                 lambda c: c["herd"]), names, "rings", "a reaper harvests every ... ms"),
-                   "Herds make vCPUs wait for each other's harvest.") +
+                   "Rings that park at once make vCPUs wait for each other's harvest.") +
             figure("bench-parallel", bars("All entries of a harvest, over those of the longest ring", panels(
                 lambda c: c["harvested"] / max(c["longest"], 1)), names, "×",
                 "a reaper harvests every ... ms"),
-                   "How many threads could harvest and reset at once, with a ring for each.") +
-            "<p>For each period of the reaper: exits per second (times the per-vCPU ring's), time that vCPUs stood still per second, rings "
-            "parked in the same ms at most (mean of those ms in which any was), entries over the longest ring's.</p>" +
+                   "The number of threads that could harvest and reset in parallel, a ring each.") +
+            "<p>For each period of the reaper: exits per second (relative to the per-vCPU ring), time that vCPUs stood still per second, rings "
+            "parked in the same ms at most (mean of the ms with a parked ring), entries relative to the longest ring's.</p>" +
             table(["dirtied by", ""] + [f"every {p:g} ms" for p in periods], rows, 2))
 
 
@@ -283,9 +283,9 @@ def device(data, figure):
             figure("bench-device", lines("ns per mark, while a device makes a share of all marks",
                                          panels, names, "ns", "share of the device"),
                    "A vCPU marks on one CPU, a device on another. With per-vCPU rings the device has no "
-                   "ring: its marks go to a bitmap of its own, as on arm64 and in VMMs, which has to "
-                   "be scanned in addition.") +
-            table(["ns of a vCPU's mark (times the per-vCPU ring), of the device's"] + cats, rows))
+                   "ring: its marks go to its own bitmap, as on arm64 and in VMMs, and harvests have to "
+                   "scan that, too.") +
+            table(["ns per mark of a vCPU (relative to the per-vCPU ring), of the device"] + cats, rows))
 
 
 def scaling(data, figure):
@@ -310,14 +310,14 @@ def scaling(data, figure):
             figure("bench-scale", lines("ns for a claim and its return", [panel(s) for s in states[:3]],
                                         names, "ns", "rings"),
                    "One user, and rings that are in the CPU's cache as far as they fit. Where rings are "
-                   "parked, the user's last one is among them, and the one that is left is as far away "
-                   "as can be.") +
+                   "parked, the user's last one is among them, and the remaining one is the last that a "
+                   "search finds.") +
             figure("bench-reserve", lines("ns for a claim of a reserve and its return",
                                           [panel("one reserve")], names, "ns", "rings", 200),
-                   "No ring is FREE, and of the reserves only the one furthest away has room; the first "
+                   "No ring is FREE, and only the reserve that a search finds last has room; the first "
                    "claim of a stay in the guest. This state ends with the vCPU's exit. Where all reserves "
-                   "are full (in the table), each ring has to be looked at, twice: OVERFLOW must not be "
-                   "claimed as long as there is room.") +
+                   "are full (in the table), each ring is checked twice: a mark must not overflow as long as "
+                   "there is room.") +
             table(["ns", ""] + [str(r) for r in rings] + [f"{rings[-1]} to 2"], rows, 2))
 
 
@@ -353,9 +353,10 @@ def memory(data, figure):
     return ("<h3>7. Memory</h3>" +
             figure("bench-memory", bars("Ring memory for at most one stop per second", panels, names,
                                         "MiB", "vCPUs"),
-                   "The VM dirties 200 pages per ms and a reaper harvests every 100 ms. Rings come in "
-                   "powers of two. Stops are exits for a full ring, of all vCPUs. Without NOSTOP each park is "
-                   "one. Simulated, no clock. No bar: more than 16 MiB, or 65536 entries a ring.") +
+                   "The VM dirties 200 pages per ms and a reaper harvests every 100 ms. Ring sizes are "
+                   "powers of two. Stops are exits of all vCPUs for a full ring. Without NOSTOP each park "
+                   "is one. Simulated, without a clock. No bar: more than 16 MiB, or than 65536 entries per "
+                   "ring.") +
             table(["dirtied by", "vCPUs"] + [f"{bd.label(n)}, ≤ {x}/s" for x in limits for n in names],
                   rows, 2))
 
@@ -368,23 +369,23 @@ def method(data):
              ("command", m.get("command", "?")),
              ("a cycle of the CPU", f"{bd.med(pace):.3f} ns, {bd.quantile(pace, 0.05):.3f} to "
               f"{bd.quantile(pace, 0.95):.3f} in 9 of 10 rounds" if pace else "?"),
-             ("slices measured", f"{e['slices']:,}; {e['disturbed']:,} more were repeated, because "
-              "the thread lost its CPU")]
+             ("slices measured", f"{e['slices']:,}, of which {e['disturbed']:,} were repeated because "
+              "the thread was preempted")]
     return f"""
 <h3>How this was measured</h3>
-<p>One program holds all rivals: <code>virt/kvm/dirty_ring_pool.c</code> and
-<code>dirty_ring_policy.c</code> as they are, and the unmodified <code>dirty_ring.c</code> of the
-kernel source, compiled as for the kernel (no SSE registers) against small shims. They take turns
-in slices of some ten µs. Shown are medians and quartiles. Nothing in here is an emulator's
-time.</p>
+<p>One program contains all rivals: <code>virt/kvm/dirty_ring_pool.c</code>,
+<code>dirty_ring_policy.c</code> and upstream's <code>dirty_ring.c</code>, all unmodified, compiled
+as for the kernel (without SSE registers) against small shims. They take turns in slices of some
+ten µs. Figures are medians and quartiles, measured on the machine itself without an
+emulator.</p>
 <ul>
-<li>Not in it: the page fault or PML exit that leads to a mark (hundreds to thousands of ns), the
-lookup of the memslot, and what mitigations add to calls and returns in the kernel.</li>
-<li>The spinlock is a plain one, not the kernel's queue. With few CPUs that favours it.</li>
-<li>“One ring, lock-free” takes an entry by one atomic addition and waits at a harvest for
-entries that are reserved and not yet written.</li>
-<li>What questions 3 to 5 find on real vCPUs, and why where that differs, has a section of its own
-below, once there are both.</li>
+<li>Not included: the page fault or PML exit that leads to a mark (hundreds to thousands of ns),
+the lookup of the memslot, and the cost of mitigations in the kernel.</li>
+<li>The spinlock is a simple one, not the kernel's queued lock. With few CPUs that favours it.</li>
+<li>“One ring, lock-free” reserves an entry by one atomic addition. A harvest waits for entries that
+are reserved but not written yet.</li>
+<li>With figures of <code>make run</code>, a section below compares questions 3 to 5 with real
+vCPUs, and explains the differences.</li>
 </ul>
 {facts(pairs)}
 <p class='sub'>All single values are in <code>bench.json</code>.</p>
@@ -402,7 +403,7 @@ def text(data):
     out = ["", "targets (ratios of one run)"]
     for t in data["targets"]:
         out.append(f"  {target(t, 9)}  {t['limit']:>9}  {t['target']}")
-    out += ["", "ns a page, one thread (times the per-vCPU ring)"]
+    out += ["", "ns per page, one thread (relative to the per-vCPU ring)"]
     batches = sorted({c["batch"] for c in bd.cells(data, "mark")})
     head = "".join(f"{'batch ' + str(b):>16}" for b in batches)
     out.append(f"  {'':26}{head}")
@@ -423,6 +424,6 @@ def text(data):
                      f"({measure} {got[win[0]]:.5g}{' ' + unit if unit else ''}{against})")
     out.append("  best of all: " + ", ".join(f"{p} {n} of {of}" for p, n in order))
     e = data["env"]
-    out += ["", f"{e['slices']} slices, of which {e['disturbed']} were disturbed and "
-              f"repeated; {e['seconds']:.0f} s"]
+    out += ["", f"{e['slices']} slices, {e['disturbed']} of them disturbed and repeated; "
+              f"{e['seconds']:.0f} s"]
     return "\n".join(out)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""bench.json and run.json: where simulation and VM disagree, and why."""
+"""Where the simulations of make bench and the VM of make run disagree, and why"""
 import math
 
 from data import bench as bd
@@ -11,7 +11,7 @@ SOURCE = ("bench.json", "run.json")
 ORDER = 30
 TITLE = "Where the simulation and the VM disagree"
 
-# Of these factors neither tells anything
+# Smaller factors mean nothing
 SAME = 1.25
 CLOSER = 1.1
 
@@ -30,7 +30,7 @@ def nearest(cells, key, value):
 
 
 def apart(a, b):
-    """The factor between two counts; few are as good as none."""
+    """The factor between two counts; very few count as none."""
     a, b = (max(x, 0.02) for x in (a, b))
     return max(a / b, b / a)
 
@@ -54,33 +54,33 @@ def capacity(bench, run):
     if not rows:
         return ""
     worst = max(apart(float(r[4]), float(r[5])) for r in rows)
-    # What the VM adds to a ring's pages without being counted
+    # Pages that the VM dirties in addition to those that it counts
     extra = max((c["marks"] - c["writes"] for c in run["cells"]
                  if c["workload"] == "burst" and c["mode"] == "per-vcpu"), default=0)
     return ("<h3>Question 3: capacity</h3><p>" +
             ("They agree: " if worst < 1.02 else "They do not agree: ") +
-            f"as shares of what fits below the soft limits they are within a factor of {worst:.3f}. "
+            f"as shares of the room below the soft limits, they differ by a factor of {worst:.3f} at most. "
             "The counts themselves differ because the VM's rings have "
-            f"{run['env']['ring_bytes'] // 16} entries and the simulation's 1024. " +
-            (f"The VM's vCPU dirties {extra} more page{'s' * (extra != 1)} than it counts, outside of the "
-             "memory that is measured: that is what is missing there." if extra else "") + "</p>" +
-            table(["vCPUs", "nobody drains, one vCPU dirties", "pages in the VM", "simulated",
-                   "VM, of the soft limits", "simulated"], rows, 2))
+            f"{run['env']['ring_bytes'] // 16} entries and the simulated ones 1024. " +
+            (f"The VM's vCPU also dirties {extra} page{'s' * (extra != 1)} outside of the measured "
+             "memory, which its count leaves out." if extra else "") + "</p>" +
+            table(["vCPUs", "no drains, one vCPU dirties", "pages in the VM", "simulated",
+                   "VM, share of the soft limits", "simulated"], rows, 2))
 
 
 def reasons(workload, n, soft, cost):
-    """What changes from one simulation to the next."""
+    """What each simulation changes in comparison with the previous one"""
     return (f"{n} vCPUs with rings of {soft}, not 16 with 960",
-            f"a harvest takes {cost:g} pages' time an entry, not 0.05",
+            f"a harvest takes the time of {cost:g} pages per entry, not 0.05",
             "the VM has two CPUs, and while one harvests " +
             ("only one vCPU can park another ring" if workload == "uniform" else
              "the cold vCPUs, which write 16 pages at a time, mostly write nothing"),
-            "a change of vCPUs takes time (20 pages'), so fewer park a ring before the harvest "
-            "has freed all")
+            "a switch of vCPUs takes the time of 20 pages, so fewer park a ring before the "
+            "harvest has freed all")
 
 
 def why(mode, steps, there, texts):
-    """Which of the changes from the simulation to the VM close the gap."""
+    """The changes from the simulation to the VM that close the gap"""
     if apart(steps[0], there) < SAME:
         return "they agree"
     out, at = [], steps[0]
@@ -89,13 +89,13 @@ def why(mode, steps, there, texts):
             out.append(f"{text}: {at:.2f} → {value:.2f}")
             at = value
     if apart(at, there) >= SAME:
-        out.append(("not simulated: the reaper that the eventfd wakes has to get a CPU first"
+        out.append(("not simulated: the reaper that the eventfd wakes has to wait for a CPU"
                     if "+nostop" in mode else "not explained") + f": {at:.2f} → {there:.2f}")
     return "; ".join(out)
 
 
 def twin(bench, e, run, cost):
-    """The simulations that lead from question 4 to the VM: exits a ring's worth."""
+    """The simulations from question 4 to the VM, in exits per ring's worth of pages"""
     soft = soft_limit(run)
     match = {"rival": e["mode"], "workload": e["workload"], "vcpus": e["vcpus"]}
     pages = median(e, "pages_per_s") * run["env"]["period_ms"] / 1000
@@ -111,17 +111,17 @@ def drains(bench, run, workload):
     skew = {"uniform": "uniform", "skewed": "one-hot"}[workload]
     soft = soft_limit(run)
     rows, said, still = [], [], []
-    # The extremes will do
+    # Show the extremes only
     for n in sorted(counts)[::max(len(counts) - 1, 1)]:
         of_n = entries(run, workload, n)
-        # As many pages between two harvests of the reaper, of all that fit
+        # With the same ratio of pages between two harvests to those that fit
         pages = bd.med([median(e, "pages_per_s") for e in of_n]) * run["env"]["period_ms"] / 1000
         fill = pages / (n * soft)
         period = min(sorted({c["period_ms"] for c in bd.cells(bench, "drains")}),
                      key=lambda p: abs(math.log(p * 1000 / (16 * 960) / fill)))
-        said.append(f"With {n} vCPUs {pages:,.0f} pages were dirtied between two turns of the VM's "
-                    f"reaper, {fill:.1f} times what fits; question 4 is that of {period:g} ms, "
-                    f"{period * 1000 / (16 * 960):.1f} times what fits.")
+        said.append(f"With {n} vCPUs, {pages:,.0f} pages were dirtied between two harvests of the "
+                    f"VM's reaper, {fill:.1f} times what fits; question 4 has a period of {period:g} "
+                    f"ms, {period * 1000 / (16 * 960):.1f} times what fits.")
         for e in of_n:
             here = bd.cell(bench, "drains", rival=e["mode"], skew=skew, period_ms=period)
             cost = (median(e, "harvest_ns") + median(e, "reset_ns")) * median(e, "pages_per_s") / 1e9
@@ -145,17 +145,17 @@ def drains(bench, run, workload):
     if not rows:
         return ""
     return (f"<h3>Question 4, {workload}: exits for a full ring</h3><p>{esc(' '.join(said))}</p>"
-            "<p>Exits for each ring's worth of pages, which does not depend on the size of rings. From "
-            "left to right the simulation is made more like the VM; what brings it closer to it is the "
-            "reason.</p><div class='why'>" +
+            "<p>Exits per ring's worth of pages, which does not depend on the size of rings. From left "
+            "to right, the simulation becomes more like the VM; a change that brings the figure closer "
+            "is a reason.</p><div class='why'>" +
             table(["vCPUs", "", "question 4", "the VM's rings", "its cost of a harvest", "its two CPUs",
-                   "changes of vCPUs", "VM", "why"], rows, 2) + "</div>" +
-            f"<h4>{workload}: time stood still</h4><p>A stop lasts as long as the lock is awaited and a "
-            "harvest takes. The simulation's harvest costs the same in all modes, and works while all "
-            "other vCPUs go on. The VM's is work on one of two CPUs that the vCPUs want as well, and "
-            "the TLB flush of the reset waits for vCPUs that run.</p>" +
-            table(["vCPUs", "", "of the vCPUs' time, question 4", "VM", "a stop, in pages dirtied meanwhile, question 4",
-                   "VM", "a harvest, in pages' time for each entry, question 4", "VM"], still, 2))
+                   "switches of vCPUs", "VM", "why"], rows, 2) + "</div>" +
+            f"<h4>{workload}: time that vCPUs stood still</h4><p>A stop is the wait for the lock and a "
+            "harvest. The simulated harvest costs the same in all modes, while all other vCPUs "
+            "continue. In the VM it takes one of the two CPUs from the vCPUs, and the TLB flush of the "
+            "reset waits for running vCPUs.</p>" +
+            table(["vCPUs", "", "of the vCPUs' time, question 4", "VM", "a stop, in pages dirtied during it, question 4",
+                   "VM", "a harvest per entry, in the time of pages, question 4", "VM"], still, 2))
 
 
 def device(bench, run):
@@ -185,25 +185,25 @@ def device(bench, run):
     call, marks = (bd.med(c) for c in zip(*calls))
     pushed = [median(e, "pushed") for e in every if e["tracker"] == "pool"]
     return (f"<h3>Question 5, vm-scoped, {n} vCPUs: the device's marks</h3>"
-            "<p>The benchmark compares the marks, the VM what a device thread waits for. A pool's "
-            f"device calls <code>KVM_MARK_DIRTY</code> for 16 pages at a time: {call:.1f} µs a call in "
-            f"the VM, of which the marks are {number(marks)} ns on the host; the rest is the system call "
-            "on an emulated CPU. With per-vCPU rings and the bitmap the thread sets bits of its "
-            f"own and calls nobody ({median(base, 'mark_ns'):.0f} ns a page), but the VMM has to merge "
-            "that bitmap at each harvest.</p>"
-            "<p>The VM's exits, which the benchmark does not ask for here, go up with a pool, since the "
-            "device's half of the pages takes no room in per-vCPU rings and does in a pool's: "
-            f"{bd.med(pushed):,.0f} entries there. A policy that keeps to one ring (last-used, mru) parks it "
-            "for the device's marks alone, and each park makes a vCPU exit; with NOSTOP none.</p>" +
-            table(["", "a page of the device, benchmark", "times per-vCPU", "VM", "times per-vCPU",
+            "<p>The benchmark measures the marks alone, the VM the whole time of a device thread. A "
+            f"pool's device calls <code>KVM_MARK_DIRTY</code> for 16 pages at a time: {call:.1f} µs per call "
+            f"in the VM. The marks of a call take {number(marks)} ns on the host; the rest is the system "
+            "call on an emulated CPU. With per-vCPU rings and the bitmap the thread sets bits in a bitmap "
+            f"of its own without a call ({median(base, 'mark_ns'):.0f} ns per page), but the VMM has to "
+            "merge that bitmap at each harvest.</p>"
+            "<p>With a pool the VM has more exits, which the benchmark does not count here: the device's "
+            "half of the pages takes no room in per-vCPU rings, but does in those of a pool: "
+            f"{bd.med(pushed):,.0f} entries there. A policy that stays with one ring (last-used, mru) parks it "
+            "for the device's marks alone, and each park makes a vCPU exit, unless with NOSTOP.</p>" +
+            table(["", "per page of the device, benchmark", "times per-vCPU", "VM", "times per-vCPU",
                    "exits in the VM", "times per-vCPU"], rows))
 
 
 def section(data, _figure):
     bench, run = data
     busy = files.busy(run)
-    return ("<p>Generated from both sets of figures: what differs by less than a factor of "
-            f"{SAME} counts as agreement." +
-            (f" Other work took {busy} % of the host's processors while the VM was measured: its vCPUs "
-             "were held up unevenly, which is not simulated." if busy else "") + "</p>" + capacity(bench, run) + drains(bench, run, "uniform") +
+    return ("<p>Generated from both sets of figures. They agree if they differ by less than a factor "
+            f"of {SAME}." +
+            (f" Other work took {busy} % of the host's processors while the VM was measured: it "
+             "delayed the vCPUs unevenly, which is not simulated." if busy else "") + "</p>" + capacity(bench, run) + drains(bench, run, "uniform") +
             drains(bench, run, "skewed") + device(bench, run))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make migrate: live migration by the VMM in bench/migrate."""
+"""make migrate: live migration by the VMM in bench/migrate"""
 from data import files, modes
 from data import migrate as md
 from data.summary import pick
@@ -40,13 +40,13 @@ def summary_tiles(data):
     summary = data["summary"]
     lost = sum(e["lost"] for e in summary)
     out = [tile(f"{lost} lost", f"pages in {len(data['cells'])} migrations: memory is compared "
-                "when the guest stands still, and the guest checks its own pages at the "
+                "while the guest is stopped, and the guest checks its own pages at the "
                 "destination", lost > 0)]
     rings, pool = (pick(summary, "skewed", m) for m in ("per-vcpu", md.WORTH))
     if rings and pool:
         a, b = (e["hot_stops"]["median"] for e in (rings, pool))
-        out.append(tile(f"{a:.0f} → {b:.0f} stops", f"of the vCPU that writes most, of "
-                        f"{rings['vcpus']}, in one migration: per-vCPU rings → "
+        out.append(tile(f"{a:.0f} → {b:.0f} stops", f"in one migration, of the one of "
+                        f"{rings['vcpus']} vCPUs that writes most: per-vCPU rings → "
                         f"{modes.label(md.WORTH)}"))
     met = sum(t["met"] for t in data["targets"])
     if data["targets"]:
@@ -60,12 +60,12 @@ def summary_tiles(data):
 def target_table(data):
     if not data["targets"]:
         return ""
-    cols = (("", "<expected"), ("", "measured"), ("", "spread"), ("", "asked for"), ("", "<"))
+    cols = (("", "<expected"), ("", "measured"), ("", "spread"), ("", "required"), ("", "<"))
     body = [[t["target"], t["value"], t["spread"], t["limit"],
              "met" if t["met"] else "NOT MET"] for t in data["targets"]]
     return (f"<h3>What was expected of the {esc(modes.label(md.WORTH))}</h3>"
-            "<p>Each figure is that of the pool over that of per-vCPU rings of the same "
-            f"size, in the same round. “No worse” allows for {md.NOISE:.0%} of noise.</p>" +
+            "<p>Figures of the pool are relative to per-vCPU rings of the same size in the same "
+            f"round. “No worse” allows for {md.NOISE:.0%} of noise.</p>" +
             columns.as_html(cols, body))
 
 
@@ -88,17 +88,17 @@ FIGURES = (
     ("migrate-total", "Total time of a migration", "total_ms", 1, "ms", True,
      "From the start of logging until the guest runs at the destination."),
     ("migrate-downtime", "Downtime", "downtime_ms", 1, "ms", True,
-     "From the moment in which vCPUs are told to stop until the first one runs at the "
-     "destination, without the time to compare memory."),
-    ("migrate-sent", "Sent, in times of the guest's memory", "sent", 1, "times memory", True,
-     "All that went over the socket. 1 is the least."),
+     "From the moment at which vCPUs are told to stop until the first one runs at the "
+     "destination, without the time for comparing memory."),
+    ("migrate-sent", "Sent, in multiples of the guest's memory", "sent", 1, "times memory", True,
+     "All data sent over the socket. The minimum is 1."),
     ("migrate-kept", "What the guest gets done during its migration", "kept", 100,
      "% of before", True,
-     "Pages that the guest stamps per second while it is migrated, in percent of what it did "
-     "in the half second before that."),
+     "Pages that the guest stamps per second during the migration, in percent of those in the "
+     "half second before it."),
     ("migrate-stops", "Stops of vCPU 0 for full rings", "hot_stops", 1, "stops", False,
      "Exits of vCPU 0 to userspace with <code>KVM_EXIT_DIRTY_RING_FULL</code> in one migration. "
-     "If skewed, that is the vCPU that writes most."),
+     "In skewed, that is the vCPU that writes most."),
 )
 
 
@@ -121,16 +121,16 @@ def method(data):
     return f"""
 <h3>What was measured</h3>
 <p>A small VMM (<code>bench/migrate/</code>) migrates a guest with
-{c['memory'] >> 20} MiB between two processes, over a Unix socket, with no more than
-{c['bandwidth'] >> 20} MiB per second. Pre-copy goes on until the rest can be sent in
-{c['downtime_limit_ms']} ms, or for {c['max_rounds']} rounds. Rings have {c['ring_entries']}
-entries, one ring a vCPU in all modes but the bitmap: the same memory, whoever it belongs to.</p>
+{c['memory'] >> 20} MiB between two processes over a Unix socket, at no more than
+{c['bandwidth'] >> 20} MiB per second. Pre-copy continues until the rest can be sent in
+{c['downtime_limit_ms']} ms, or for {c['max_rounds']} rounds. All modes but the bitmap have one
+ring per vCPU with {c['ring_entries']} entries: the memory for rings is the same.</p>
 <ul>
 <li>bitmap, per-vCPU rings: harvested at the end of each round; a vCPU whose ring is full
-drains all rings, as QEMU's do. “1 thread” is a thread that also does so every 100 ms.</li>
+drains all rings, as in QEMU. With “1 thread”, a thread does so every 100 ms, too.</li>
 <li>pool: a vCPU that parked a ring drains it, and others that are a quarter full.</li>
-<li>pool, NOSTOP: vCPUs do not exit for a parked ring; a thread drains, woken by the pool's
-eventfd. With 2 threads each has half of the rings, and they reset them in parallel.</li>
+<li>pool, NOSTOP: vCPUs do not exit for a parked ring; the pool's eventfd wakes a thread that
+drains. Each of 2 threads has half of the rings, and they reset them in parallel.</li>
 </ul>
 {terms(md.WORKLOADS.items())}
 """
@@ -141,24 +141,24 @@ def honesty(data):
     lines = []
     if files.emulated(data):
         lines += ["Under the emulator the guest, both VMMs and the kernel share two emulated "
-                  "processors, so that whatever is done takes time from something else. "
-                  "Stops, rounds and bytes are good for comparing modes; times are an "
-                  "indication, and differences within the spread mean nothing.",
-                  "The guest writes slower than one on hardware could, and the socket is slower "
-                  "in the same measure."]
+                  "processors, so all work takes time from something else. Stops, rounds and "
+                  "bytes are valid for comparing modes; times are an indication, and differences "
+                  "within the spread mean nothing.",
+                  "The guest writes more slowly than on hardware, and the socket is slower by "
+                  "the same factor."]
     if busy:
-        lines.append(f"Other work took {busy}\u00a0% of the host's processors meanwhile.")
+        lines.append(f"Other work took {busy}\u00a0% of the host's processors during the run.")
     if data["emulator_faults"]:
-        lines.append(f"{data['emulator_faults']} migrations were spoilt by the emulator and made "
-                     "again.")
+        lines.append(f"{data['emulator_faults']} migrations were repeated because of the "
+                     "emulator.")
     return ("<h3>What these figures can and cannot show</h3><ul>" +
             "".join(f"<li>{esc(t)}</li>" for t in lines) + "</ul>") if lines else ""
 
 
 def tables(data):
     out = ["<h3>All figures</h3>",
-           "<p>Medians over the rounds (least to most). “x rings” is over per-vCPU rings in the "
-           "same round.</p>"]
+           "<p>Medians of the rounds (least to most). “x rings” is relative to per-vCPU rings in "
+           "the same round.</p>"]
     for heading, entries in groups(data["summary"]):
         out.append(f"<h4>{esc(heading)}</h4>")
         out.append(columns.as_html(COLUMNS, columns.rows(COLUMNS, entries)))
@@ -189,20 +189,20 @@ def text(data):
     cell = data["cells"][0]
     out += ["", f"{data['meta']['accelerator']}; {cell['memory'] >> 20} MiB of memory, "
             f"{cell['bandwidth'] >> 20} MiB/s, rings of {cell['ring_entries']} entries, "
-            "one a vCPU in every mode but the bitmap; medians (least..most)",
-            "x rings: over per-vCPU rings in the same round; stops: KVM_EXIT_DIRTY_RING_FULL",
+            "one per vCPU in every mode but the bitmap; medians (least..most)",
+            "x rings: relative to per-vCPU rings in the same round; stops: KVM_EXIT_DIRTY_RING_FULL",
             f"lost: pages that differ at the destination, or that the guest found wrong there: "
             f"{sum(e['lost'] for e in data['summary'])} in {len(data['cells'])} migrations"]
     if data["targets"]:
-        out += ["", f"expected of the {modes.label(md.WORTH)}, over per-vCPU rings "
+        out += ["", f"expected of the {modes.label(md.WORTH)}, relative to per-vCPU rings "
                 f"(no worse: within {md.NOISE:.0%}):"]
         out += [f"  {target(t, 5)} ({t['spread']}), {t['limit']}  {t['target']}"
                 for t in data["targets"]]
     if files.busy(data):
         out.append(f"other work took {files.busy(data)} % of the host's processors: "
-                   "times are spread wide")
+                   "times spread widely")
     if data["emulator_faults"]:
-        out.append(f"migrations spoilt by the emulator and made again: {data['emulator_faults']}")
+        out.append(f"migrations repeated because of the emulator: {data['emulator_faults']}")
     if files.exit_code(data):
         out.append(f"IT FAILED with exit code {files.exit_code(data)}: what was measured "
                    "until then is above")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make migrate-qemu: live migrations by an unmodified QEMU."""
+"""make migrate-qemu: live migration by an unmodified QEMU"""
 from data import files, modes
 from data import qemu as qd
 from markup import chart, columns
@@ -37,7 +37,7 @@ COLUMNS = (
 
 
 def most(data):
-    """The entries of the skewed guest (or the last one) with the most vCPUs."""
+    """The entries of the skewed guest, if there is one, with the most vCPUs"""
     summary = data["summary"]
     entries = [e for e in summary if e["workload"] == "skewed"] or summary
     n = max(e["vcpus"] for e in entries)
@@ -63,7 +63,7 @@ def summary_tiles(data):
         low = min(e["x_total_ms"]["median"] for e in pools)
         high = max(e["x_total_ms"]["median"] for e in pools)
         out.append(tile(f"{low:.2f} to {high:.2f} ×",
-                        "the total time of per-vCPU rings, in the same guest, for the policies"))
+                        "the total time with per-vCPU rings, for the policies in the same guest"))
     if files.exit_code(data):
         out.insert(0, failed(files.exit_code(data)))
     return tiles(out)
@@ -77,16 +77,16 @@ def figures(data, figure):
     out = []
     for name, value, scale, shown, title, unit, caption in (
             ("qemu-total", "total_ms", 1e-3, names, "Total time of a migration", "s",
-             "From the command to the end, as QEMU reports it."),
+             "From the command to the end, as reported by QEMU."),
             ("qemu-downtime", "downtime_ms", 1, names, "Downtime", "ms",
-             "For how long the guest ran on neither side, as QEMU reports it. "
-             f"QEMU was allowed {data['env']['downtime_ms']} ms; it stops the guest when it "
-             "believes that what is left fits."),
+             "How long the guest ran on neither side, as reported by QEMU. QEMU "
+             f"may take {data['env']['downtime_ms']} ms; it stops the guest when it expects "
+             "the rest to fit."),
             ("qemu-exits", "full_exits", 1, rings, "Exits for a full ring, per migration",
              "exits", "Counted by KVM's own tracepoint. QEMU drains all rings at each."),
-            ("qemu-progress", "progress", 100, names, "What the guest got done meanwhile",
-             "% of before", "Stamps per second from the command until the guest was stopped, "
-             "over those in the second before.")):
+            ("qemu-progress", "progress", 100, names, "What the guest got done during the migration",
+             "% of before", "Stamps per second from the command until the guest was stopped, in "
+             "percent of those in the second before.")):
         parts = chart.panels(summary, value, qd.WORKLOADS, scale)
         if parts:
             out.append(figure(name, chart.figure(title, parts, shown, "bars", unit, "vCPUs",
@@ -97,19 +97,19 @@ def figures(data, figure):
 def method(data):
     env = data["env"]
     return f"""
-<h3>What was done</h3>
-<p>Inside the VM, with the host's root as its root, two processes of Debian's own
-{esc(env['qemu'])}, not changed in any way, one of which migrates its guest to the
-other over a unix socket. Three ways to track dirty pages: the bitmap
+<h3>What was measured</h3>
+<p>Inside the VM, in the host's root, two processes of Debian's {esc(env['qemu'])}, unmodified,
+migrate a guest from one to the other over a unix socket. Three ways to track dirty pages: the
+bitmap
 (<code>-accel kvm</code>), per-vCPU rings
 (<code>-accel kvm,dirty-ring-size={env['ring']}</code>), and the same command line with
-<code>kvm.dirty_ring_pool=1</code>, which has KVM make a pool of these rings, under each
-policy. QEMU knows nothing of the pool.</p>
+<code>kvm.dirty_ring_pool=1</code>, which makes a pool of these rings, under each policy. QEMU
+does not know of the pool.</p>
 <p>The guest has {env['memory']} MiB and no operating system, no timer and no interrupt: its
-vCPUs stamp pages, {env['hot']:,} pages ({env['hot'] * 4 // 1024} MiB) again and again.
-The migration may use {env['bandwidth'] >> 20} MiB/s and {env['downtime_ms']} ms of downtime.
-When it is over and the guest is stopped on both sides, all of its memory is compared. Then
-it runs on, and checks each page against a table of its own.</p>
+vCPUs keep stamping {env['hot']:,} pages ({env['hot'] * 4 // 1024} MiB). The migration may use
+{env['bandwidth'] >> 20} MiB/s and {env['downtime_ms']} ms of downtime. Afterwards, with the guest
+stopped on both sides, all of its memory is compared. Then the guest continues, and checks each
+page against a table of its own.</p>
 {terms((w, t) for w, t in qd.WORKLOADS.items()
        if any(e['workload'] == w for e in data['summary']))}
 """
@@ -121,25 +121,25 @@ def honesty(data):
     return f"""
 <h3>What an emulator can and cannot show here</h3>
 <ul>
-<li>Good as they are: that memory is equal, that nothing hangs, and that QEMU's use of the
-rings (it asserts that as many entries are reset as it harvested) holds with a pool.</li>
-<li>Good for comparing modes: ring-full exits, pages sent, dirty syncs. They follow from how
-fast the guest writes against how fast QEMU sends, and so spread from round to round.</li>
-<li>An indication only: times. {env_cpus(data)} emulated processors are shared by the vCPUs,
-QEMU's sending thread and the receiver. With more vCPUs than that, a vCPU that waits for its
-turn looks like one that is slowed down, and copying pages is much slower than on hardware
-while an exit costs about the same share. Differences within the spread mean nothing.</li>
+<li>Valid for any machine: memory is equal, nothing hangs, and QEMU's use of the rings (it
+asserts that as many entries are reset as it harvested) works with a pool.</li>
+<li>Valid for comparing modes: ring-full exits, pages sent, dirty syncs. They depend on how fast
+the guest writes and how fast QEMU sends, and so vary from round to round.</li>
+<li>An indication only: times. The vCPUs, QEMU's sending thread and the receiver share
+{env_cpus(data)} emulated processors. With more vCPUs than that, a vCPU that waits for its turn
+looks like one that is slowed down. Copying pages is much slower than on hardware, while an exit
+costs about the same share. Differences within the spread mean nothing.</li>
 </ul>
 """
 
 
 def env_cpus(data):
-    return {1: "One", 2: "Two", 4: "Four"}.get(data["env"]["cpus"], str(data["env"]["cpus"]))
+    return {1: "one", 2: "two", 4: "four"}.get(data["env"]["cpus"], str(data["env"]["cpus"]))
 
 
 def tables(data):
-    out = ["<h3>All figures</h3><p>Medians over the rounds. “Times rings” is over that of "
-           "per-vCPU rings in the same round. “Pages wrong” is the sum of all rounds.</p>"]
+    out = ["<h3>All figures</h3><p>Medians of the rounds. “Times rings” is relative to per-vCPU "
+           "rings in the same round. “Pages wrong” is the sum of all rounds.</p>"]
     for workload, what in qd.WORKLOADS.items():
         entries = [e for e in data["summary"] if e["workload"] == workload]
         if entries:
@@ -153,8 +153,8 @@ def machine(data):
     pairs = [("QEMU", env["qemu"]), ("kernel", f"Linux {env['kernel']}"),
              ("virtualization", meta.get("accelerator", "?")),
              ("processors of the VM", env["cpus"]), ("host", meta.get("host", "?")),
-             ("repeated, spoilt by the emulator", qd.faults(data)),
-             ("ended only with any downtime allowed",
+             ("repeated because of the emulator", qd.faults(data)),
+             ("complete only with unlimited downtime",
               sum(e["forced"] for e in data["summary"])),
              ("commit", meta.get("commit", "?")), ("date", meta.get("date", "?")),
              ("command", meta.get("command", "?"))]
@@ -179,13 +179,13 @@ def text(data):
     out += ["", f"{env['qemu'].split(' (')[0]}, {data['meta']['accelerator']}, {env['cpus']} "
             f"CPUs, Linux {env['kernel']}; medians of "
             f"{plural(env['runs'], 'round')}; guests of {env['memory']} MiB, of which "
-            f"{env['hot'] * 4 // 1024} MiB are written again and again; rings of {env['ring']} "
+            f"{env['hot'] * 4 // 1024} MiB are written all the time; rings of {env['ring']} "
             f"entries, at most {env['bandwidth'] >> 20} MiB/s",
-            "times rings: over that of per-vCPU rings in the same round; wrong: pages that "
-            "differ after the switch, or that the guest found stale",
+            "times rings: relative to per-vCPU rings in the same round; wrong: pages that differ "
+            "after the switch, or that the guest found stale",
             f"{len(data['cells'])} migrations, pages wrong: {qd.wrong(data)}"]
     if qd.faults(data):
-        out.append(f"migrations spoilt by the emulator and made again: {qd.faults(data)}")
+        out.append(f"migrations repeated because of the emulator: {qd.faults(data)}")
     if files.exit_code(data):
         out.append(f"THE RUN FAILED with exit code {files.exit_code(data)}: "
                    "what it measured until then is above")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make run: what a reset costs, and the guest's faults meanwhile."""
+"""make run: the cost of a reset, and of the guest's faults during one"""
 import statistics
 
 from data import files
@@ -10,7 +10,7 @@ from markup.text import indented
 
 SOURCE = "reset.json"
 ORDER = 12
-TITLE = "Reset: how fast, and in whose way"
+TITLE = "Reset: its speed, and the faults that it delays"
 
 
 def spread(values):
@@ -30,8 +30,8 @@ def rate_figure(cells, figure):
         chart.figure("Pages reset per millisecond", panels, names, "bars", "pages/ms", "threads",
                      {m: rd.label(m) for m in names}, height=220),
         "By the order in which the pages were dirtied. Median, and least to most of the rounds. "
-        "Per-vCPU rings have one call that resets all of them under a lock of the VM; in a pool "
-        "each of two threads resets a ring of its own.")
+        "Per-vCPU rings have one call, which resets all of them under a lock of the VM; in a pool "
+        "each of two threads resets its own ring.")
 
 
 def fault_figure(cells, figure, kind):
@@ -43,45 +43,44 @@ def fault_figure(cells, figure, kind):
             found = [rd.faults(cells, p, m, kind, idle) for idle in (True, False)]
             series[m] = [(rd.quantile(v, s),) * 3 for s in (0.5, 0.99) for v in found]
         panels.append((p, ["median", "in a reset", "99 %", "in a reset"], series))
-    what = {"protected": "KVM mends it without a lock, so it waits for no reset of either kind.",
+    what = {"protected": "KVM fixes it without a lock, so it waits for neither kind of reset.",
             "unmapped": "Mapping the page takes <code>mmu_lock</code> for read; a reset of per-vCPU "
                         "rings takes it for write."}[kind]
     return figure(
         f"reset-{kind}",
         chart.figure(f"A write to a page that is {rd.FAULTS[kind]}", panels, names, "bars",
                      "µs", "", {m: rd.label(m) for m in names}, height=220),
-        "How long the fault takes, by the guest's own clock, on one CPU while the other keeps "
+        "Duration of the fault by the guest's own clock, on one CPU while the other one keeps "
         "busy, and while it resets. " + what)
 
 
 def method(data):
-    emulator = """<p>The processor below KVM was emulated (QEMU's TCG). Good as they are:
-who waits for whom, and how the two threads of a reset get on beside each other, as each
-emulated CPU is a thread on a processor of its own. An indication only: what a page takes. An
-exit costs some 20 times of what it costs on hardware, and an atomic instruction as much as any
-other: the share of a fault that is spent waiting for a lock is smaller here, and so is the
-price of the pool's compare-and-swap. The slowest fault in a hundred is mostly the emulator's or
-the host's doing, which interrupts the guest or takes the emulated CPU's processor away: compare
-it with that of faults while no reset runs. Where these alone take more than half as long as
-the slowest with per-vCPU rings, no way to reset could meet the target here.</p>""" if files.emulated(data) else ""
-    held = """<p>How long <code>mmu_lock</code> is held for write is derived: per-vCPU rings take
-it once for each run of neighbours, which follows from the order; a reset of as many entries that
-name no memslot does all but that, and the difference is the time with the lock. A pool takes it
-once for each ring and lets go at once, to wait for faults on their way; a VM with shadow pages
-does as upstream does.</p>"""
-    counted = """<p>The instructions are those of the thread that resets, its system call and
-all, in a VM whose one processor takes a nanosecond for each (QEMU's <code>-icount</code>): the
-clock counts them. That does not drift, so it tells whether a reset does more work or less; a
-compare-and-swap, a lock and a TLB flush count as little as any other instruction.</p>"""
+    emulator = """<p>The processor below KVM was emulated (QEMU's TCG). Valid on any machine: what
+waits for what, and how well two threads reset in parallel, as each emulated CPU is a thread on
+its own processor. An indication only: the time per page. An exit costs about 20 times as much as
+on hardware, and an atomic instruction as much as any other: waiting for a lock is a smaller share
+of a fault here, and the pool's compare-and-swap is cheaper. The slowest fault in a hundred is
+mostly caused by the emulator, or by the host that preempts the emulated CPU: compare it with that
+of faults without a reset. Where those alone take more than half as long as the slowest with
+per-vCPU rings, no way to reset could meet the target here.</p>""" if files.emulated(data) else ""
+    held = """<p>The time for which <code>mmu_lock</code> is held for write is derived. Per-vCPU
+rings take it once for each run of neighbours, which follows from the order; a reset of as many
+entries that name no memslot does everything else, and the difference is the time under the lock.
+A pool takes it once for each ring and releases it at once, to wait for faults in flight; a VM with
+shadow pages does what upstream does.</p>"""
+    counted = """<p>The instructions are those of the thread that resets, with its system call,
+in a VM whose single processor takes a nanosecond for each (QEMU's <code>-icount</code>), so that
+the clock counts them. The counts do not drift, so they show whether a reset does more work or
+less; but a compare-and-swap, a lock and a TLB flush count as any other instruction.</p>"""
     return f"""<h3>What was measured</h3>
-<p>Two vCPUs, each on a CPU, dirty {data['meta'].get('pages', '3328')} pages and stop; both rings are harvested
-and then reset, by one thread with <code>KVM_RESET_DIRTY_RINGS</code>, then the same again by two
-threads at once. For the faults half as many pages are reset on the first CPU, while a vCPU on
-the second writes other pages one after the other: pages that are write-protected, as what was
-reset is, and pages that are not mapped, as a page first touched, swapped in or migrated is. The
-first and the last fault of a reset are cut by its begin and its end; during the last the TLBs are
-flushed. Just before each reset as many faults are timed while the first CPU only keeps busy. Both
-kinds of rings take turns on the same kernel.</p>
+<p>Two vCPUs, each on its own CPU, dirty {data['meta'].get('pages', '3328')} pages each and stop. Both rings are
+harvested and then reset, by one thread with <code>KVM_RESET_DIRTY_RINGS</code>, then the same again
+by two threads at once. For the faults, half as many pages are reset on the first CPU, while a vCPU
+on the second CPU writes other pages one by one: write-protected pages, as after a reset, and
+unmapped pages, as after a first touch, a swap-in or a migration. The first and the last fault only
+overlap with the reset; the TLBs are flushed during the last one. Just before each reset, as many
+faults are timed while the first CPU only keeps busy. Both kinds of rings take turns on the same
+kernel.</p>
 {terms(rd.PATTERNS.items())}{held}{counted}{emulator}"""
 
 
@@ -121,7 +120,7 @@ def fault_rows(cells):
 def section(data, figure):
     cells = data["reset"]
     if not all(rd.modes(cells)):
-        return "<p>Measured for one kind of rings only: nothing to compare.</p>"
+        return "<p>Only one kind of rings was measured: nothing to compare.</p>"
     head, *body = rows(cells, data["counted"])
     fault_head, *fault_body = fault_rows(cells)
     return (targets(data) + rate_figure(cells, figure) + table(head, body, 2) +
@@ -133,10 +132,10 @@ def text(data):
     """For a terminal"""
     cells = data["reset"]
     if not all(rd.modes(cells)):
-        return "reset: measured for one kind of rings only, nothing to compare"
-    lines = ["", "reset: 2 vCPUs, a ring each; write locks: mmu_lock, all pages by one thread"]
+        return "reset: only one kind of rings was measured, nothing to compare"
+    lines = ["", "reset: 2 vCPUs, a ring each; write locks: of mmu_lock, all pages reset by one thread"]
     lines += indented(rows(cells, data["counted"]), {0, 1})
-    lines += ["", "a guest's write fault on one CPU, while the other resets and while it does not"]
+    lines += ["", "a guest's write fault on one CPU, without and with a reset on the other"]
     lines += indented(fault_rows(cells), {0, 1, 2})
     met = sum(t["met"] for t in data["targets"])
     lines += ["", f"targets of the reset: {met} of {len(data['targets'])} met"]

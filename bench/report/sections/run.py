@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make run: the comparison on real vCPUs in a VM."""
+"""make run: the comparison on real vCPUs in a VM"""
 from data import files, modes
 from data import run as rd
 from data.summary import pick
@@ -82,8 +82,8 @@ def summary_tiles(data):
         else:
             a, b = (x["pages"]["median"] for x in (rings, best))
             out.append(tile(f"{a:,.0f} → {b:,.0f} pages",
-                            f"that one of {n} vCPUs dirties before it must stop, nobody "
-                            f"harvesting: per-vCPU rings → {modes.label(best['mode'])}"))
+                            f"that one of {n} vCPUs dirties before it must stop, without "
+                            f"any harvest: per-vCPU rings → {modes.label(best['mode'])}"))
     if files.exit_code(data):
         out.insert(0, failed(files.exit_code(data)))
     return tiles(out)
@@ -98,7 +98,7 @@ def cost_figure(summary, figure):
         return ""
     return figure("cost", chart.stacked("Harvest and reset, per page", rows, ["harvest", "reset"],
                                         "ns per page"),
-                  f"What userspace's harvest and the reset ioctl take, per page, "
+                  f"Time of userspace's harvest and of the reset ioctl, per page, "
                   f"{esc(entries[0]['workload'])}, {n} vCPUs. Harvest: reading the "
                   "entries, or fetching and scanning the bitmap. Reset: "
                   "<code>KVM_RESET_DIRTY_RINGS</code> or <code>KVM_CLEAR_DIRTY_LOG</code>. "
@@ -120,8 +120,8 @@ def figures(data, figure):
             chart.figure("Pages dirtied per second", parts, names, "lines",
                          "pages/s, thousands", "vCPUs", labels),
             "Pages dirtied per second, all vCPUs together (and the device, in vm-scoped, "
-            "whose writes cost no page fault). " + rounds(data["env"]["runs"]) + " The same number of pages is written whatever "
-            f"the number of vCPUs; the VM has {data['env']['cpus']} processors."))
+            "whose writes cost no page fault). " + rounds(data["env"]["runs"]) + " The number of pages written does not "
+            f"depend on the number of vCPUs; the VM has {data['env']['cpus']} processors."))
     parts = chart.panels(summary, "exits_per_kpage", shown)
     if parts:
         out.append(figure(
@@ -130,10 +130,11 @@ def figures(data, figure):
                          "exits per 1000 pages", "vCPUs", labels),
             "Exits to userspace with <code>KVM_EXIT_DIRTY_RING_FULL</code>, per 1000 pages "
             "dirtied. The bitmap has none. Without NOSTOP the vCPU that parks a ring exits "
-            "once, to drain it; with NOSTOP it goes on with another ring, and the eventfd "
-            "wakes the reaper. Userspace drains all rings at each exit: a policy that spreads "
-            "the marks over all rings (round-robin, lru) has one exit do for all of them, one "
-            "that stays with a ring (last-used, mru) fills it as a vCPU fills its own."))
+            "once, to drain it; with NOSTOP it continues with another ring, and the eventfd "
+            "wakes the reaper. Userspace drains all rings at each exit. Under a policy that "
+            "spreads marks over all rings (round-robin, lru) one exit serves all of them; under "
+            "one that stays with a ring (last-used, mru) rings fill one by one, as per-vCPU "
+            "rings do."))
     parts = chart.panels(summary, "still_share", shown, 100)
     if parts:
         out.append(figure(
@@ -141,19 +142,19 @@ def figures(data, figure):
             chart.figure("Time that vCPUs stood still, as a share of their time", parts, rings, "bars",
                          "% of the vCPUs' time", "vCPUs", labels),
             "Time from a ring-full exit until that vCPU enters the guest again, as a share "
-            "of the time that vCPUs had work. It is spent waiting for the lock, harvesting "
-            "and resetting. What a vCPU waits inside the kernel (for <code>mmu_lock</code> "
-            "while the bitmap is cleared, say) does not show here."))
+            "of the time in which vCPUs had work. The vCPU's thread waits for the lock, harvests "
+            "and resets in it. Waits inside the kernel (for <code>mmu_lock</code> while the "
+            "bitmap is cleared, for example) are not included."))
     parts = chart.panels(summary, "pages", ["burst"])
     if parts:
         _, vcpus, series = parts[0]
         out.append(figure(
             "burst",
-            chart.figure("Pages one vCPU dirties before it must stop, nobody harvesting", [("", vcpus, series)], rings, "bars", "pages", "vCPUs",
+            chart.figure("Pages one vCPU dirties before it must stop, without any harvest", [("", vcpus, series)], rings, "bars", "pages", "vCPUs",
                          labels, height=240),
-            "Burst: how many pages one vCPU dirties before it must stop, when nobody "
-            "harvests. Per-vCPU rings give it its own ring, a pool gives it all of them, each to "
-            "the soft limit. This is a count: it does not depend on the machine."))
+            "Burst: how many pages one vCPU dirties before it must stop, without any harvest. "
+            "With per-vCPU rings it has its own ring, in a pool it has all of them, each up to "
+            "the soft limit. This count does not depend on the machine."))
     out.append(cost_figure(summary, figure))
     return "".join(out)
 
@@ -162,58 +163,57 @@ def method(data):
     env = data["env"]
     return f"""
 <h3>What was measured</h3>
-<p>A VM writes {env['pages']:,} pages a pass, {env['passes']} passes, each page once in a
-pass and with the pass's number. All pages are mapped and write-protected beforehand, so in
-every mode each write is one page dirtied. The rings have {env['ring_bytes']:,} bytes
-({env['ring_bytes'] // 16} entries) and there is one per vCPU in all modes but the bitmap,
-which has no rings: the same ring memory, whoever it belongs to.</p>
-<p>Userspace harvests alike in all modes with rings, as QEMU does: the thread of a vCPU that
-exits for a full ring harvests all rings and resets them under a lock, and a reaper does so
-every {env['period_ms']} ms. With the bitmap only the reaper does. With NOSTOP the pool's
-eventfd wakes it, too. The modes take turns within each of the {env['runs']}
+<p>A VM writes {env['pages']:,} pages per pass in {env['passes']} passes, each page once per
+pass, stamped with the number of the pass. All pages are mapped and write-protected before,
+so in every mode each write dirties one page. All modes but the bitmap have one ring per vCPU
+of {env['ring_bytes']:,} bytes ({env['ring_bytes'] // 16} entries): the memory for rings is the
+same.</p>
+<p>In all modes with rings, userspace harvests as QEMU does: the thread of a vCPU that exits
+for a full ring harvests and resets all rings under a lock, and a reaper does so every
+{env['period_ms']} ms. With the bitmap only the reaper harvests. With NOSTOP the pool's eventfd
+wakes the reaper, too. The modes take turns within each of the {env['runs']}
 round{'s' if env['runs'] > 1 else ''}.</p>
 {terms(rd.WORKLOADS.items())}
 <p>In vm-scoped, the device thread of a pool VM calls <code>KVM_MARK_DIRTY</code>. KVM has no
-such call for the bitmap and for per-vCPU rings: there the device thread keeps a bitmap of
-its own, as VMMs do today, and the harvest merges it.</p>
-<p>After each pass, every page that carries the pass's number must have been harvested. One
-that was not counts as lost, and fails the run.</p>
+such call for the bitmap and for per-vCPU rings: there the device thread keeps its own bitmap,
+as VMMs do today, and the harvest merges it.</p>
+<p>After each pass, every page with the stamp of that pass must have been harvested. A page that
+was not is lost, and fails the run.</p>
 """
 
 
 def busy(data):
     share = files.busy(data)
-    return (f"<li>Other work took {share}\u00a0% of the host's processors meanwhile: times are "
-            "spread wide.</li>\n" if share else "")
+    return (f"<li>Other work took {share}\u00a0% of the host's processors during the run: times "
+            "spread widely.</li>\n" if share else "")
 
 
 def honesty(data):
     if not files.emulated(data):
         return f"""
 <h3>What these figures can and cannot show</h3>
-<p>They were taken under {esc(data['meta'].get('accelerator', '?'))}: the vCPUs
-measured here are guests of a guest. Exits and TLB flushes cost more than on bare metal, so
-times are upper bounds there; counts are exact.</p>
+<p>They were measured under {esc(data['meta'].get('accelerator', '?'))}: the vCPUs are those
+of a guest's guest. Exits and TLB flushes cost more than on bare metal, so times are upper
+bounds; counts are exact.</p>
 """
     one = [e["pages_per_s"]["median"] for e in data["summary"]
            if e["workload"] == "uniform" and e["vcpus"] == 1 and e["mode"] == "per-vcpu"]
-    cost = (f"One page dirtied takes {1e6 / one[0]:.0f} µs here, where hardware takes about one. "
+    cost = (f"Dirtying a page takes {1e6 / one[0]:.0f} µs here, about one on hardware. "
             if one else "")
     return f"""
 <h3>What an emulator can and cannot show</h3>
-<p>The machine had no hardware virtualization to offer: the processor below KVM was
-emulated (QEMU's TCG).</p>
+<p>The machine has no hardware virtualization: the processor below KVM was emulated (QEMU's
+TCG).</p>
 <ul>
-<li>Good as they are: what a burst finds room for, and pages lost. Neither depends on time.</li>
-<li>Good for comparing modes: other counts (exits, parks, claims, moves). They follow from
-how many pages fit between two drains. Rings fill slowly here, so the reaper gets a larger
-part of the harvest than in a real VMM, and vCPUs exit less often.</li>
-<li>An indication only: time. {cost}That fault is most of what each mode takes, so they
-differ less than on hardware, and differences within the spread mean nothing. A harvest
-is short against the time in which a ring fills, so vCPUs stand still for a smaller share
-of it.</li>
-{busy(data)}<li>Not shown at all: what an atomic instruction, or a cache line that moves between
-processors, costs.</li>
+<li>Valid for any machine: the room for a burst, and pages lost. Neither depends on time.</li>
+<li>Valid for comparing modes: the other counts (exits, parks, claims, moves). They follow from
+the number of pages between two drains. Rings fill slowly here, so the reaper harvests a larger
+part than in a real VMM, and vCPUs exit less often.</li>
+<li>An indication only: times. {cost}This fault dominates in each mode, so the modes differ less
+than on hardware, and differences within the spread mean nothing. A harvest is short compared
+with the time in which a ring fills, so vCPUs stand still for a smaller share of it.</li>
+{busy(data)}<li>Not shown: the cost of an atomic instruction, or of a cache line that moves between
+processors.</li>
 </ul>
 """
 
@@ -227,8 +227,8 @@ def machine(data):
                      f"TDP MMU {'on' if env['tdp_mmu'] else 'off'}"),
              ("clock", env["clocksource"]),
              ("host", meta.get("host", "?")),
-             ("taken by other work on the host", meta.get("others", "?") + " %"),
-             ("repeated, spoilt by the emulator", rd.emulator_faults(data)),
+             ("CPU time of other work on the host", meta.get("others", "?") + " %"),
+             ("repeated because of the emulator", rd.emulator_faults(data)),
              ("commit", meta.get("commit", "?")),
              ("date", meta.get("date", "?")),
              ("command", meta.get("command", "?"))]
@@ -237,8 +237,8 @@ def machine(data):
 
 def tables(summary):
     out = ["<h3>All figures</h3>",
-           "<p>Medians over the rounds. “Times rings” is pages per second over that of "
-           "per-vCPU rings in the same round. Counts are of one measurement.</p>"]
+           "<p>Medians of the rounds. “Times rings” is pages per second relative to per-vCPU "
+           "rings in the same round. Counts are of one measurement.</p>"]
     for workload, what in rd.WORKLOADS.items():
         entries = [e for e in summary if e["workload"] == workload]
         if not entries or workload == "burst":
@@ -253,7 +253,7 @@ def counted_rows(data):
     """Heading, and a row for each mode"""
     found = rd.counted(data)
     base = {mode: page for mode, page, *_ in found}.get("per-vcpu")
-    return [["", "instructions a page", "times rings", "of it harvest", "reset",
+    return [["", "instructions per page", "times rings", "of these harvest", "reset",
              "ring-full exits"]] + [
         [modes.label(mode), f"{page:,.0f}", f"{page / base:.3f}" if base else "-",
          f"{harvest:.0f}", f"{reset:.0f}", str(exits)]
@@ -264,12 +264,11 @@ def counted(data):
     head, *rows = counted_rows(data)
     if not rows:
         return ""
-    return ("<h3>Counted</h3><p>One vCPU dirties all pages alike, on a processor that takes a "
-            "nanosecond for each instruction (QEMU's <code>-icount</code>): the clock counts the "
-            "instructions of it all, of guest, faults, marks, exits, harvest and reset, to the last "
-            "page drained. They do not drift from one run to the next, but all count alike: a "
-            "locked one, one that misses the cache, and the world switches, which TCG does in one."
-            "</p>" + table(head, rows))
+    return ("<h3>Instructions</h3><p>One vCPU dirties all pages alike, on a processor that takes a "
+            "nanosecond for each instruction (QEMU's <code>-icount</code>). So the clock counts all "
+            "instructions, of guest, faults, marks, exits, harvest and reset, until the last page is "
+            "drained. These counts do not drift from run to run. But each instruction counts as one: "
+            "a locked one, one that misses the cache, and a world switch.</p>" + table(head, rows))
 
 
 def section(data, figure):
@@ -277,7 +276,7 @@ def section(data, figure):
     return (summary_tiles(data) + figures(data, figure) + counted(data) + method(data) + honesty(data) +
             tables(summary) + machine(data) +
             "<p class='sub'>Every single measurement is in <code>run.json</code>, each "
-            "figure in an <code>.svg</code> beside this page.</p>")
+            "figure in an <code>.svg</code> next to this page.</p>")
 
 
 def burst_table(entries):
@@ -311,23 +310,23 @@ def text(data):
             out += columns.as_text(cols, *columns.grouped(cols, entries))
     found = counted_rows(data)
     if len(found) > 1:
-        out += ["", "instructions of it all, one vCPU, all pages alike, until the last is drained"]
+        out += ["", "instructions, one vCPU, all pages alike, until the last page is drained"]
         out += indented(found, {0})
     lost = sum(e["lost"] for e in summary)
     writes = sum(e["writes"] for e in summary)
     out += ["", f"{data['meta']['accelerator']}, {env['cpus']} CPUs, Linux {env['kernel']}; "
             f"medians of {plural(env['runs'], 'round')}"
             f"{' (least..most)' if env['runs'] > 1 else ''}, rings of {env['ring_bytes']} bytes, "
-            f"one a vCPU in every mode but the bitmap",
-            "times rings: pages/s over that of per-vCPU rings in the same round; "
+            f"one per vCPU in every mode but the bitmap",
+            "times rings: pages/s relative to per-vCPU rings in the same round; "
             "stood still: between a ring-full exit and the next entry",
             f"pages written: {writes}, pages lost: {lost}"]
     if files.busy(data):
         out.append(f"other work took {files.busy(data)} % of the host's processors: "
-                   "times are spread wide")
+                   "times spread widely")
     faults = rd.emulator_faults(data)
     if faults:
-        out.append(f"measurements spoilt by the emulator and made again: {faults}")
+        out.append(f"measurements repeated because of the emulator: {faults}")
     if files.exit_code(data):
         out.append(f"THE RUN FAILED with exit code {files.exit_code(data)}: "
                    "what it measured until then is above")
