@@ -22,7 +22,6 @@
 
 #define NR_PAGE_LOCKS	64
 #define ALL_RINGS	-1
-#define MAX_REPEATS	5
 #define add(counter, n)	__atomic_fetch_add(&(counter), n, __ATOMIC_SEQ_CST)
 
 struct entry {
@@ -739,7 +738,7 @@ static void help(const char *name)
 
 int main(int argc, char *argv[])
 {
-	uint32_t seed = time(NULL), nr = 1, nr_rounds = 4, ms = 500, i, tries;
+	uint32_t seed = time(NULL), nr = 1, nr_rounds = 4, ms = 500, i, tries, faults = 0;
 	bool good;
 	int opt;
 
@@ -773,12 +772,13 @@ int main(int argc, char *argv[])
 	for (i = 0; i < nr; i++, seed++) {
 		for (tries = 0; ; tries++) {
 			good = run(seed, nr_rounds, ms);
-			if (!broken || tries == MAX_REPEATS)
+			if (!broken || tries == EMULATOR_REPEATS)
 				break;
 			ksft_print_msg("seed %u: the emulator broke the guest, again\n", seed);
 		}
+		faults += broken;
 		ksft_test_result(!broken && good == !drop, "seed %u%s\n", seed,
 				 drop ? ", entries dropped" : "");
 	}
-	ksft_finished();
+	emulator_finished(faults);
 }

@@ -14,7 +14,6 @@
 #include "dirty_pool_test.h"
 
 #define TEST_SECONDS	90
-#define MAX_REPEATS	5	/* of a test whose guest the emulator breaks */
 
 static struct {
 	const char *path;
@@ -126,6 +125,9 @@ static void list_tests(void)
 	}
 }
 
+/* Tests whose guests the emulator broke each time. */
+static unsigned int emulator_faults;
+
 static void run_test(const struct test *test, int repeats)
 {
 	time_t start = now();
@@ -160,12 +162,14 @@ static void run_test(const struct test *test, int repeats)
 		}
 	}
 
-	if (repeats && !killed && WIFEXITED(status) &&
-	    WEXITSTATUS(status) == EMULATOR_FAULT) {
-		ksft_print_msg("%s: the emulator broke the guest, run it again\n",
-			       test->name);
-		run_test(test, repeats - 1);
-		return;
+	if (!killed && exited_by_emulator_fault(status)) {
+		if (repeats) {
+			ksft_print_msg("%s: the emulator broke the guest, run it again\n",
+				       test->name);
+			run_test(test, repeats - 1);
+			return;
+		}
+		emulator_faults++;
 	}
 
 	if (killed)
@@ -291,12 +295,12 @@ int main(int argc, char *argv[])
 	for (i = 0; i < nr_tests; i++) {
 		if (!is_asked_for(tests[i], match))
 			continue;
-		run_test(tests[i], MAX_REPEATS);
+		run_test(tests[i], EMULATOR_REPEATS);
 		/* A test that fails leaves them as they are. */
 		for (j = 0; j < ARRAY_SIZE(params); j++) {
 			if (params[j].exists)
 				write_param(params[j].path, params[j].value);
 		}
 	}
-	ksft_finished();
+	emulator_finished(emulator_faults);
 }

@@ -76,13 +76,30 @@ uint32_t vcpu_harvest_dirty_ring(struct kvm_vcpu *vcpu, uint32_t max,
 				 dirty_gfn_fn fn, void *arg);
 
 /*
- * An emulated CPU may break a guest.  The exit code of a program that knows one
- * which has: it is run again.
+ * An emulated CPU may break a guest.  A process that finds its guest broken exits
+ * with EMULATOR_FAULT.  The process that started it runs it again, up to EMULATOR_REPEATS
+ * times.
  */
-#define EMULATOR_FAULT	77
+#define EMULATOR_FAULT		77
+#define EMULATOR_REPEATS	5
 
 bool cpu_is_emulated(void);
 /* Did the emulator break the guest, and not KVM?  With the vCPU out of KVM_RUN. */
 bool is_emulator_fault(struct kvm_vcpu *vcpu);
+/* By the process that waited for it: @status is that of waitpid(). */
+bool exited_by_emulator_fault(int status);
+
+/*
+ * As ksft_finished(), but with EMULATOR_FAULT if @faults tests failed because the
+ * emulator broke their guests each time, and no other test failed.
+ */
+static inline void __noreturn emulator_finished(unsigned int faults)
+{
+	if (faults && faults == ksft_get_fail_cnt()) {
+		ksft_print_cnts();
+		exit(EMULATOR_FAULT);
+	}
+	ksft_finished();
+}
 
 #endif /* SELFTEST_KVM_DIRTY_POOL_UTIL_H */

@@ -3,6 +3,7 @@
  * The userspace side of KVM's dirty rings, see include/dirty_pool_util.h.
  */
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 
 #include <asm/barrier.h>
 
@@ -20,6 +21,11 @@ bool __weak cpu_is_emulated(void)
 bool __weak is_emulator_fault(struct kvm_vcpu *vcpu)
 {
 	return false;
+}
+
+bool exited_by_emulator_fault(int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == EMULATOR_FAULT;
 }
 
 int __vm_enable_dirty_pool(struct kvm_vm *vm, uint64_t bytes, uint64_t flags)
