@@ -93,6 +93,7 @@ struct bench_vcpu {
 	u64 end_ns;
 	/* Its position when the time was up. */
 	u64 rip;
+	bool broken;	/* by the emulator */
 	bool stopped;
 };
 
@@ -418,15 +419,16 @@ static void vcpu_enter(struct bench_vcpu *v)
 			continue;
 		vcpu_regs_get(v->vcpu, &regs);
 		v->rip = regs.rip;
+		v->broken = is_emulator_fault(v->vcpu);
 		WRITE_ONCE(v->stopped, true);
 		while (true)
 			pause();
 	}
 
-	if (v->vcpu->run->exit_reason == KVM_EXIT_SHUTDOWN && bench_emulated()) {
+	if (v->vcpu->run->exit_reason == KVM_EXIT_SHUTDOWN && is_emulator_fault(v->vcpu)) {
 		printf("vCPU %u has shut down: the emulator's fault\n", v->vcpu->id);
 		fflush(stdout);
-		_exit(BENCH_EMULATOR_FAULT);
+		_exit(EMULATOR_FAULT);
 	}
 }
 
@@ -573,24 +575,6 @@ static void *device_thread(void *arg)
 	return NULL;
 }
 
-/* -- The emulator below */
-
-/*
- * QEMU 7.2's emulation of SVM lets a guest go on, once in a long while, with
- * the registers of the kernel that runs it: RIP is then behind that kernel's
- * VMRUN, where this guest has no memory.  The guest faults for ever, or shuts
- * down by a triple fault.  Nothing in KVM can do that, so such a measurement
- * is to be made again, and its repetition reported.
- */
-bool bench_emulated(void)
-{
-	u32 eax, ebx, ecx, edx;
-
-	__cpuid(0x40000000, 0, &eax, &ebx, &ecx, &edx);
-	/* "TCGTCGTCGTCG" */
-	return ebx == 0x54474354 && ecx == 0x43544743 && edx == 0x47435447;
-}
-
 static void kick(int sig)
 {
 }
@@ -624,8 +608,8 @@ static void *watch(void *arg)
 			continue;
 		}
 		printf("rip 0x%lx\n", v->rip);
-		if (v->rip >> 63 && bench_emulated())
-			code = BENCH_EMULATOR_FAULT;
+		if (v->broken)
+			code = EMULATOR_FAULT;
 	}
 	fflush(stdout);
 	_exit(code);

@@ -181,13 +181,12 @@ static void *vcpu_thread(void *arg)
 		printf("reset, %s: vCPU %d is not done, rip 0x%llx\n",
 		       t->b->cell->mode.name, t->cpu, regs.rip);
 		fflush(stdout);
-		_exit(regs.rip >> 63 && bench_emulated() ? BENCH_EMULATOR_FAULT :
-							   BENCH_FAILED);
+		_exit(is_emulator_fault(vcpu) ? EMULATOR_FAULT : BENCH_FAILED);
 	}
 	if (get_ucall(vcpu, &uc) == UCALL_SYNC)
 		return NULL;
-	if (vcpu->run->exit_reason == KVM_EXIT_SHUTDOWN && bench_emulated())
-		_exit(BENCH_EMULATOR_FAULT);
+	if (is_emulator_fault(vcpu))
+		_exit(EMULATOR_FAULT);
 	TEST_FAIL("vCPU %d: unexpected exit %s", t->cpu,
 		  exit_reason_str(vcpu->run->exit_reason));
 }

@@ -29,7 +29,6 @@
 
 #define MAX_MODES		32
 #define MAX_LIST		16
-#define MAX_REPEATS		5	/* of a measurement, by faults of the emulator */
 
 /* Stands for the pool where one policy is enough. */
 #define MAIN_POLICY		"last-used"
@@ -480,8 +479,7 @@ static unsigned int measure_cell(const struct bench_cell *cell,
 			die("waitpid: %s", strerror(errno));
 		if (WIFEXITED(status) && WEXITSTATUS(status) == BENCH_OK)
 			return repeats;
-		if (!WIFEXITED(status) ||
-		    WEXITSTATUS(status) != BENCH_EMULATOR_FAULT || repeats == MAX_REPEATS)
+		if (!exited_by_emulator_fault(status) || repeats == EMULATOR_REPEATS)
 			die("%s, %u vCPUs, %s: failed",
 			    bench_workload_names[cell->workload],
 			    cell->nr_vcpus, cell->mode.name);

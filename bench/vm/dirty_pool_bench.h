@@ -59,11 +59,10 @@ struct bench_cell {
 	u32 seed;
 };
 
-/* Exit codes of the process that measures a cell. */
+/* Exit codes of the process that measures a cell; EMULATOR_FAULT is another. */
 enum bench_exit {
 	BENCH_OK,
 	BENCH_FAILED,
-	BENCH_EMULATOR_FAULT = 77,
 };
 
 struct bench_vcpu_result {
@@ -147,9 +146,6 @@ extern const char * const bench_pattern_names[BENCH_NR_PATTERNS];
 
 /* Does this kernel support the mode? */
 bool bench_mode_supported(const struct bench_mode *mode);
-
-/* Is the processor emulated by QEMU's TCG? */
-bool bench_emulated(void);
 
 /* Does not return if something fails; see enum bench_exit. */
 void bench_run(const struct bench_cell *cell, struct bench_result *res);
