@@ -89,11 +89,13 @@ static uint32_t pool_state(struct kvm_dirty_ring_pool_state *s,
 static void copy_page(uint32_t slot, uint32_t page)
 {
 	pthread_mutex_t *lock = &page_locks[(slot * 7 + page) % NR_PAGE_LOCKS];
-	void *from = slots[slot].mem + page * 4096ul, *to = slots[slot].copy + page * 4096ul;
-	unsigned long n = 512;
+	uint64_t *from = (void *)(slots[slot].mem + page * 4096ul);
+	uint64_t *to = (void *)(slots[slot].copy + page * 4096ul);
+	int i;
 
 	pthread_mutex_lock(lock);
-	asm volatile("rep movsq" : "+D" (to), "+S" (from), "+c" (n) :: "memory");
+	for (i = 0; i < 512; i++)
+		to[i] = READ_ONCE(from[i]);
 	pthread_mutex_unlock(lock);
 }
 

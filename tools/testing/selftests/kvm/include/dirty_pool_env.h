@@ -21,6 +21,11 @@
 
 #define MAX_VCPUS	8
 
+/* Not every architecture's processor.h says so. */
+#ifndef PAGE_SIZE
+#define PAGE_SIZE	4096ull
+#endif
+
 /*
  * The memory that guests write, guest virtual is guest physical.  The sizes are
  * no multiples of 64: the last mask of a reset is a partial one.
