@@ -167,12 +167,12 @@ list() { tr -s ' ,' '\n' <<< "$*" | sed '/^$/d' | paste -sd,; }
 BUILTIN_POLICIES=(round-robin lru last-used mru)
 
 # policy_samples MODE...: the sources in samples/kvm/ of policies that are not
-# built in.  A MODE is a policy, or one with a suffix as in "lru+nostop".
+# built in.  A MODE is a policy, maybe with a quantum or a flag, as in "lru:16+nostop".
 policy_samples() {
 	local mode policy file
 
 	for mode; do
-		policy=${mode%%+*}
+		policy=${mode%%[:+]*}
 		[[ " bitmap per-vcpu ${BUILTIN_POLICIES[*]} " != *" $policy "* ]] || continue
 		file=dirty_ring_policy_${policy//-/_}.c
 		[[ -f samples/kvm/$file ]] ||

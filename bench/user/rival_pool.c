@@ -234,18 +234,20 @@ static struct bench_rival pool_rival(const char *name, const char *suffix)
 
 void bench_add_policy(const char *name)
 {
-	const struct kvm_dirty_pool_policy *policy = kvm_dirty_pool_policy_get(name);
+	const struct kvm_dirty_pool_policy *policy;
 	char fallback[KVM_DIRTY_RING_POLICY_NAME_MAX];
 	int i = bench_nr_policies;
+	u32 quantum;
 
-	if (!policy)
-		bench_die("there is no policy '%s'", name);
+	policy = kvm_dirty_pool_policy_get(name, &quantum);
+	if (IS_ERR(policy))
+		bench_die("there is no policy '%s', or its quantum is wrong", name);
 	if (i == BENCH_MAX_POLICIES)
 		bench_die("more than %d policies", BENCH_MAX_POLICIES);
 	kvm_dirty_pool_policy_get_default(fallback);
-	if (!strcmp(policy->name, fallback))
+	if (!strcmp(name, fallback))
 		bench_main_policy = i;
-	bench_pool[i] = pool_rival(policy->name, "");
-	bench_pool_nostop[i] = pool_rival(policy->name, "+nostop");
+	bench_pool[i] = pool_rival(name, "");
+	bench_pool_nostop[i] = pool_rival(name, "+nostop");
 	bench_nr_policies++;
 }

@@ -107,6 +107,7 @@ struct kvm_dirty_pool_ring {
 /**
  * struct kvm_dirty_pool_user - a claimant: a vCPU, or the VM itself
  * @last: the ring claimed last; a hint, may be NULL
+ * @ask: a quantum of @last was filled: ask the policy for the next ring; a hint
  * @id: distinguishes users in the count of ring moves
  * @home: the vCPU's own ring, where searches start
  * @reserve: the user has used a reserve, or lost a mark because the reserves were
@@ -116,6 +117,7 @@ struct kvm_dirty_pool_ring {
  */
 struct kvm_dirty_pool_user {
 	struct kvm_dirty_pool_ring *last;
+	bool ask;
 	u32 id;
 	u32 home;
 	bool reserve;
@@ -194,13 +196,18 @@ struct kvm_dirty_pool_ops {
 	void (*flush)(struct kvm_dirty_pool *pool);
 };
 
-/* The pool tries the ring that the user claimed last, before it asks pick(). */
-#define KVM_DIRTY_POOL_POLICY_STICKY	BIT(0)
+/* Of a policy, with the NUL.  What userspace sets can have a quantum after it. */
+#define KVM_DIRTY_POOL_NAME_MAX		16
+/* The usual quantum of a policy, in entries. */
+#define KVM_DIRTY_POOL_QUANTUM		64
 
 /**
  * struct kvm_dirty_pool_policy - the order in which rings are tried
  * @name: the name by which userspace selects the policy
- * @flags: KVM_DIRTY_POOL_POLICY_*
+ * @quantum: the number of entries, a power of two, after which a user leaves its ring
+ *	and asks @pick for another one; until then the pool tries the ring that the
+ *	user claimed last.  With 1, each claim asks.  With 0, the user does not leave
+ *	the ring until it is parked or another user has claimed it
  * @owner: module that implements the policy
  * @create: allocate the state for a pool of at most @max_rings rings; may sleep.
  *	Returns NULL if there is no memory.  Optional
@@ -209,8 +216,8 @@ struct kvm_dirty_pool_ops {
  *	the pool.  @prev is the ring that was tried before; for the first try the
  *	ring that the user claimed last, or KVM_DIRTY_POOL_NONE.  A ring that is
  *	claimed, parked or does not exist wastes a try, but does no harm
- * @put: @ring has become FREE; another user may have claimed it already.  Also
- *	called for rings that were FREE before.  Optional
+ * @put: @ring has become FREE and its user leaves it; another user may have claimed
+ *	it already.  Also called for rings that were FREE before.  Optional
  * @list: entry in the list of policies, under the registry's lock
  *
  * A policy decides about the order only, and the ring's word about ownership: a
@@ -218,8 +225,8 @@ struct kvm_dirty_pool_ops {
  * preemption disabled, in any context but NMI.  They take no lock and do not sleep.
  */
 struct kvm_dirty_pool_policy {
-	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
-	unsigned int flags;
+	char name[KVM_DIRTY_POOL_NAME_MAX];
+	u32 quantum;
 	struct module *owner;
 	void *(*create)(u32 max_rings);
 	void (*destroy)(void *data);
@@ -228,11 +235,18 @@ struct kvm_dirty_pool_policy {
 	struct list_head list;
 };
 
-/* The policy in use by a pool and its state, replaced as a whole under RCU. */
+/**
+ * struct kvm_dirty_pool_selector - the policy in use by a pool, and its state
+ * @policy: the policy
+ * @data: its state
+ * @stay: the quantum - 1, a mask of dirty_index; all bits if the quantum is 0
+ *
+ * Replaced as a whole, under RCU.
+ */
 struct kvm_dirty_pool_selector {
 	const struct kvm_dirty_pool_policy *policy;
-	unsigned int flags;
 	void *data;
+	u32 stay;
 };
 
 /**
@@ -320,6 +334,7 @@ static inline void kvm_dirty_pool_user_init(struct kvm_dirty_pool_user *user,
 					    u32 id)
 {
 	user->last = NULL;
+	user->ask = false;
 	user->id = id;
 	user->home = id == KVM_DIRTY_POOL_VM_USER ? 0 : id;
 	user->reserve = false;
@@ -391,10 +406,13 @@ static inline void kvm_dirty_pool_push(struct kvm_dirty_pool_claim *claim,
 
 int kvm_dirty_pool_policy_register(struct kvm_dirty_pool_policy *policy);
 void kvm_dirty_pool_policy_unregister(struct kvm_dirty_pool_policy *policy);
-const struct kvm_dirty_pool_policy *kvm_dirty_pool_policy_get(const char *name);
+const struct kvm_dirty_pool_policy *
+kvm_dirty_pool_policy_get(const char *name, u32 *quantum);
 void kvm_dirty_pool_policy_put(const struct kvm_dirty_pool_policy *policy);
 int kvm_dirty_pool_policy_set_default(const char *name);
 void kvm_dirty_pool_policy_get_default(char *name);
+void kvm_dirty_pool_policy_name(const struct kvm_dirty_pool_policy *policy,
+				u32 quantum, char *name);
 
 /* dirty_ring_pool_kvm.c */
 

@@ -44,6 +44,7 @@ static u32 random_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 
 static struct kvm_dirty_pool_policy random_policy = {
 	.name		= "random",
+	.quantum	= KVM_DIRTY_POOL_QUANTUM,
 	.owner		= THIS_MODULE,
 	.create		= random_create,
 	.destroy	= random_destroy,

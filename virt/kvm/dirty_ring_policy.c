@@ -15,7 +15,7 @@
 #include <linux/string.h>
 
 /*
- * round-robin: each claim takes the ring after the one that any user claimed last.
+ * round-robin: the ring after the one that any user was given last.
  * The read and the write of the cursor are not atomic together: if two claimants
  * take the same step, they try the same ring, and the one that fails tries the next.
  */
@@ -44,6 +44,7 @@ static u32 pool_rr_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 
 static struct kvm_dirty_pool_policy pool_round_robin = {
 	.name		= "round-robin",
+	.quantum	= KVM_DIRTY_POOL_QUANTUM,
 	.create		= pool_rr_create,
 	.destroy	= pool_kfree,
 	.pick		= pool_rr_pick,
@@ -62,7 +63,6 @@ static u32 pool_last_used_pick(struct kvm_dirty_pool *pool, void *data,
 
 static struct kvm_dirty_pool_policy pool_last_used = {
 	.name		= "last-used",
-	.flags		= KVM_DIRTY_POOL_POLICY_STICKY,
 	.pick		= pool_last_used_pick,
 };
 
@@ -167,6 +167,7 @@ static void pool_lru_put(void *data, u32 ring)
 
 static struct kvm_dirty_pool_policy pool_lru = {
 	.name		= "lru",
+	.quantum	= KVM_DIRTY_POOL_QUANTUM,
 	.create		= pool_lru_create,
 	.destroy	= pool_lru_destroy,
 	.pick		= pool_lru_pick,
@@ -258,6 +259,7 @@ static void pool_mru_put(void *data, u32 ring)
 
 static struct kvm_dirty_pool_policy pool_mru = {
 	.name		= "mru",
+	.quantum	= KVM_DIRTY_POOL_QUANTUM,
 	.create		= pool_mru_create,
 	.destroy	= pool_mru_destroy,
 	.pick		= pool_mru_pick,
@@ -276,8 +278,15 @@ static struct kvm_dirty_pool_policy *const policy_builtin[] = {
 };
 
 static const struct kvm_dirty_pool_policy *policy_default = &pool_last_used;
+static u32 policy_default_quantum;
 
-static const struct kvm_dirty_pool_policy *policy_find(const char *name)
+static bool policy_quantum_valid(u32 quantum)
+{
+	return !quantum || is_power_of_2(quantum);
+}
+
+/* By the first @len characters of @name. */
+static const struct kvm_dirty_pool_policy *policy_find(const char *name, size_t len)
 {
 	struct kvm_dirty_pool_policy *policy;
 	int i;
@@ -285,12 +294,13 @@ static const struct kvm_dirty_pool_policy *policy_find(const char *name)
 	lockdep_assert_held(&policy_lock);
 
 	for (i = 0; i < ARRAY_SIZE(policy_builtin); i++) {
-		if (!strcmp(policy_builtin[i]->name, name))
-			return policy_builtin[i];
+		policy = policy_builtin[i];
+		if (strlen(policy->name) == len && !memcmp(policy->name, name, len))
+			return policy;
 	}
 
 	list_for_each_entry(policy, &policy_list, list) {
-		if (!strcmp(policy->name, name))
+		if (strlen(policy->name) == len && !memcmp(policy->name, name, len))
 			return policy;
 	}
 
@@ -302,19 +312,21 @@ static const struct kvm_dirty_pool_policy *policy_find(const char *name)
  * @policy: the policy, which must exist until it is unregistered
  *
  * Context: Process context.
- * Return: 0, -EINVAL if the name is empty or not terminated or if there is no
- * pick(), -EEXIST if the name is in use.
+ * Return: 0, -EINVAL if the name is empty, not terminated or contains a colon, if
+ * there is no pick(), or if the quantum is neither 0 nor a power of two; -EEXIST if the name is
+ * in use.
  */
 int kvm_dirty_pool_policy_register(struct kvm_dirty_pool_policy *policy)
 {
 	size_t len = strnlen(policy->name, sizeof(policy->name));
 	int ret = 0;
 
-	if (!len || len == sizeof(policy->name) || !policy->pick)
+	if (!len || len == sizeof(policy->name) || strchr(policy->name, ':') ||
+	    !policy->pick || !policy_quantum_valid(policy->quantum))
 		return -EINVAL;
 
 	mutex_lock(&policy_lock);
-	if (policy_find(policy->name))
+	if (policy_find(policy->name, len))
 		ret = -EEXIST;
 	else
 		list_add_tail(&policy->list, &policy_list);
@@ -343,19 +355,36 @@ EXPORT_SYMBOL_GPL(kvm_dirty_pool_policy_unregister);
 
 /**
  * kvm_dirty_pool_policy_get - find a policy and take a reference to its module
- * @name: of the policy; NULL for the default
+ * @name: NAME or NAME:QUANTUM; NULL for the default
+ * @quantum: filled in, the policy's own if @name has none
  *
  * Context: Process context.
- * Return: the policy, or NULL if no policy has this name.
+ * Return: the policy, or an ERR_PTR(): -ENOENT if no policy has this name, -EINVAL if
+ * the quantum is not a power of two.
  */
-const struct kvm_dirty_pool_policy *kvm_dirty_pool_policy_get(const char *name)
+const struct kvm_dirty_pool_policy *
+kvm_dirty_pool_policy_get(const char *name, u32 *quantum)
 {
 	const struct kvm_dirty_pool_policy *policy;
 
 	mutex_lock(&policy_lock);
-	policy = name ? policy_find(name) : policy_default;
-	if (policy && !try_module_get(policy->owner))
-		policy = NULL;
+	if (name) {
+		const char *colon = strchrnul(name, ':');
+
+		policy = policy_find(name, colon - name);
+		if (!policy)
+			policy = ERR_PTR(-ENOENT);
+		else if (!*colon)
+			*quantum = policy->quantum;
+		else if (kstrtou32(colon + 1, 10, quantum) ||
+			 !policy_quantum_valid(*quantum))
+			policy = ERR_PTR(-EINVAL);
+	} else {
+		policy = policy_default;
+		*quantum = policy_default_quantum;
+	}
+	if (!IS_ERR(policy) && !try_module_get(policy->owner))
+		policy = ERR_PTR(-ENOENT);
 	mutex_unlock(&policy_lock);
 
 	return policy;
@@ -373,25 +402,45 @@ void kvm_dirty_pool_policy_put(const struct kvm_dirty_pool_policy *policy)
 }
 
 /**
+ * kvm_dirty_pool_policy_name - write the name of a policy with a quantum
+ * @policy: the policy
+ * @quantum: the quantum, which is left out if it is the policy's own
+ * @name: filled in, KVM_DIRTY_RING_POLICY_NAME_MAX bytes
+ *
+ * Context: any.
+ */
+void kvm_dirty_pool_policy_name(const struct kvm_dirty_pool_policy *policy,
+				u32 quantum, char *name)
+{
+	if (quantum == policy->quantum)
+		strscpy_pad(name, policy->name, KVM_DIRTY_RING_POLICY_NAME_MAX);
+	else
+		snprintf(name, KVM_DIRTY_RING_POLICY_NAME_MAX, "%s:%u",
+			 policy->name, quantum);
+}
+
+/**
  * kvm_dirty_pool_policy_set_default - set the policy of pools created from now on
- * @name: of the policy
+ * @name: NAME or NAME:QUANTUM
  *
  * Holds a reference to the module of the default policy.
  *
  * Context: Process context.
- * Return: 0 or -ENOENT.
+ * Return: 0, or an error of kvm_dirty_pool_policy_get().
  */
 int kvm_dirty_pool_policy_set_default(const char *name)
 {
 	const struct kvm_dirty_pool_policy *policy, *old;
+	u32 quantum;
 
-	policy = kvm_dirty_pool_policy_get(name);
-	if (!policy)
-		return -ENOENT;
+	policy = kvm_dirty_pool_policy_get(name, &quantum);
+	if (IS_ERR(policy))
+		return PTR_ERR(policy);
 
 	mutex_lock(&policy_lock);
 	old = policy_default;
 	policy_default = policy;
+	policy_default_quantum = quantum;
 	mutex_unlock(&policy_lock);
 
 	kvm_dirty_pool_policy_put(old);
@@ -407,6 +456,6 @@ int kvm_dirty_pool_policy_set_default(const char *name)
 void kvm_dirty_pool_policy_get_default(char *name)
 {
 	mutex_lock(&policy_lock);
-	memcpy(name, policy_default->name, KVM_DIRTY_RING_POLICY_NAME_MAX);
+	kvm_dirty_pool_policy_name(policy_default, policy_default_quantum, name);
 	mutex_unlock(&policy_lock);
 }

@@ -185,6 +185,15 @@ static void pool_put(struct kvm_dirty_pool *pool,
 		selector->policy->put(selector->data, ring->index);
 }
 
+/* The next claim of @user asks the policy.  Not inlined: once in a quantum only. */
+static noinline void pool_leave(struct kvm_dirty_pool *pool,
+				struct kvm_dirty_pool_user *user,
+				struct kvm_dirty_pool_ring *ring)
+{
+	WRITE_ONCE(user->ask, true);
+	pool_put(pool, ring);
+}
+
 /*
  * Free a parked ring that is empty and that the caller has claimed.  A ring with
  * reserve entries is parked, and a parked ring takes no other entries, so its
@@ -253,6 +262,19 @@ static void pool_settle_reset(struct kvm_dirty_pool *pool,
 	    !kvm_dirty_pool_used(ring) && pool_take(ring, word, 0))
 		pool_settle(pool, ring, word);
 	preempt_enable();
+}
+
+/*
+ * A user stays with its ring until dirty_index passes a multiple of the quantum, that
+ * is, for a quantum of entries at most.  It does not stay if it pushed nothing.
+ */
+static __always_inline bool
+pool_quantum_done(const struct kvm_dirty_pool_selector *selector,
+		  const struct kvm_dirty_pool_claim *claim)
+{
+	u32 changed = claim->first ^ claim->ring->dirty_index;
+
+	return (changed ?: ~0u) & ~selector->stay;
 }
 
 static __always_inline void pool_claimed(struct kvm_dirty_pool_user *user,
@@ -567,7 +589,7 @@ static __always_inline bool pool_claim(struct kvm_dirty_pool *pool,
 	selector = rcu_dereference_sched(pool->selector);
 
 	ring = READ_ONCE(user->last);
-	if ((selector->flags & KVM_DIRTY_POOL_POLICY_STICKY) && likely(ring)) {
+	if (likely(ring && !READ_ONCE(user->ask))) {
 		if (likely(pool_claim_ring(pool, user, ring, flags, claim)))
 			goto claimed;
 		failed++;
@@ -583,6 +605,7 @@ static __always_inline bool pool_claim(struct kvm_dirty_pool *pool,
 	 * pool_mark_last() and pool_search().
 	 */
 	smp_store_release(&user->last, claim->ring);
+	WRITE_ONCE(user->ask, false);
 claimed:
 	trace_kvm_dirty_pool_claim(pool, claim->ring->index, user->id,
 				   claim->word, claim->room);
@@ -623,6 +646,7 @@ static __always_inline void pool_return(struct kvm_dirty_pool *pool,
 {
 	struct kvm_dirty_pool_ring *ring = claim->ring;
 	u32 pushed = ring->dirty_index - claim->first;
+	bool leave;
 	u32 reset;
 
 	pool_count(&ring->pushed, pushed);
@@ -654,8 +678,10 @@ static __always_inline void pool_return(struct kvm_dirty_pool *pool,
 		}
 	}
 
+	leave = pool_quantum_done(rcu_dereference_sched(pool->selector), claim);
 	pool_release(ring, KVM_DIRTY_POOL_FREE);
-	pool_put(pool, ring);
+	if (leave)
+		pool_leave(pool, user, ring);
 }
 
 /**
@@ -726,12 +752,6 @@ bool kvm_dirty_pool_report_overflow(struct kvm_dirty_pool *pool, bool exits)
 	return overflow && exits;
 }
 
-/* Not inlined, so that its caller saves no registers where there is no put(). */
-static noinline void pool_put_last(const struct kvm_dirty_pool_selector *selector,
-				   struct kvm_dirty_pool_ring *ring)
-{
-	selector->policy->put(selector->data, ring->index);
-}
 
 /*
  * Mark one page in the user's last ring: claim, push and return in a row.  Most
@@ -745,10 +765,11 @@ static __always_inline bool pool_mark_last(struct kvm_dirty_pool *pool,
 	const struct kvm_dirty_pool_selector *selector;
 	struct kvm_dirty_pool_ring *ring;
 	struct kvm_dirty_pool_claim claim;
+	bool leave;
 
 	selector = rcu_dereference_sched(pool->selector);
 	ring = READ_ONCE(user->last);
-	if (!(selector->flags & KVM_DIRTY_POOL_POLICY_STICKY) || unlikely(!ring) ||
+	if (unlikely(!ring || READ_ONCE(user->ask)) ||
 	    unlikely(!pool_claim_free(user, ring, &claim)))
 		return false;
 
@@ -765,9 +786,10 @@ static __always_inline bool pool_mark_last(struct kvm_dirty_pool *pool,
 
 	pool_count(&ring->pushed, 1);
 	trace_kvm_dirty_pool_return(pool, ring->index, user->id, 1);
+	leave = pool_quantum_done(selector, &claim);
 	pool_release(ring, KVM_DIRTY_POOL_FREE);
-	if (unlikely(selector->policy->put))
-		pool_put_last(selector, ring);
+	if (unlikely(leave))
+		pool_leave(pool, user, ring);
 	return true;
 }
 
@@ -1098,16 +1120,19 @@ int kvm_dirty_pool_reset(struct kvm_dirty_pool *pool, u32 first, u32 end,
 static struct kvm_dirty_pool_selector *pool_selector_create(const char *name, u32 max)
 {
 	struct kvm_dirty_pool_selector *selector;
-	int ret = -ENOENT;
+	u32 quantum;
+	int ret;
 
 	selector = kzalloc(sizeof(*selector), GFP_KERNEL_ACCOUNT);
 	if (!selector)
 		return ERR_PTR(-ENOMEM);
 
-	selector->policy = kvm_dirty_pool_policy_get(name);
-	if (!selector->policy)
+	selector->policy = kvm_dirty_pool_policy_get(name, &quantum);
+	if (IS_ERR(selector->policy)) {
+		ret = PTR_ERR(selector->policy);
 		goto free;
-	selector->flags = selector->policy->flags;
+	}
+	selector->stay = quantum - 1;
 
 	ret = -ENOMEM;
 	if (selector->policy->create) {
@@ -1200,7 +1225,7 @@ void kvm_dirty_pool_get_policy(struct kvm_dirty_pool *pool, char *name)
 	mutex_lock(&pool->selector_lock);
 	selector = rcu_dereference_protected(pool->selector,
 					     lockdep_is_held(&pool->selector_lock));
-	memcpy(name, selector->policy->name, KVM_DIRTY_RING_POLICY_NAME_MAX);
+	kvm_dirty_pool_policy_name(selector->policy, selector->stay + 1, name);
 	mutex_unlock(&pool->selector_lock);
 }
 

@@ -8,12 +8,15 @@ u32 nr_policies;
 static void add_policy(const char *name)
 {
 	const struct kvm_dirty_pool_policy *policy;
+	u32 quantum;
 
-	policy = kvm_dirty_pool_policy_get(name);
-	if (!policy || nr_policies == ARRAY_SIZE(policies)) {
-		printf("not ok 1 policy %s %s\n1..1\n", name, policy ?
-		       "is one too many" :
-		       "is neither built in nor in samples/kvm");
+	policy = kvm_dirty_pool_policy_get(name, &quantum);
+	if (IS_ERR(policy) || nr_policies == ARRAY_SIZE(policies)) {
+		printf("not ok 1 policy %s %s\n1..1\n", name,
+		       !IS_ERR(policy) ? "is one too many" :
+		       PTR_ERR(policy) == -ENOENT ?
+		       "is neither built in nor in samples/kvm" :
+		       "has a quantum that is neither 0 nor a power of two");
 		exit(1);
 	}
 	kvm_dirty_pool_policy_put(policy);
@@ -32,8 +35,8 @@ void policies_init(void)
 			add_policy(name);
 		return;
 	}
-	for (i = 0; i < ARRAY_SIZE(builtin_policies); i++)
-		add_policy(builtin_policies[i]);
+	for (i = 0; i < ARRAY_SIZE(tested_policies); i++)
+		add_policy(tested_policies[i]);
 }
 
 static void vm_notify(struct kvm_dirty_pool *pool,

@@ -275,7 +275,16 @@ static void fill(u32 ring, u32 n)
 		do {
 			kvm_dirty_pool_return(&vm.pool, &user, &claims[i]);
 		} while (i--);
+		/* This user does not come back. */
+		if (vm.pool.selector->policy->put)
+			vm.pool.selector->policy->put(vm.pool.selector->data, ring);
 	}
+}
+
+/* The ring that @user tries first, which need not be in the queue. */
+static unsigned long stays_with(const struct kvm_dirty_pool_user *user)
+{
+	return user->last && !user->ask ? BIT(user->last->index) : 0;
 }
 
 /* Exactly once; more often if a ring was unmapped and its entries moved. */
@@ -328,18 +337,23 @@ static void check(void)
 	if (vm.pool.overflow.counter && !lossy)
 		sched_fail("OVERFLOW");
 
-	/* A queue holds all FREE rings while nobody changes it. */
+	/*
+	 * The queue holds all FREE rings while nobody changes it, except those with
+	 * which a user stays.
+	 */
 	if (vm.pool.selector->policy->put && !leave_queue) {
+		for (i = 0; i < VM_MAX_RINGS; i++)
+			got |= stays_with(&vm.user[i]);
+		got |= stays_with(&vm.pool.vm_user);
 		for (i = 0; i < nr; i++) {
 			u32 ring = vm.pool.selector->policy->pick(&vm.pool,
 					vm.pool.selector->data, 0);
 
-			if (unmapped[i])
-				break;
-			if (ring >= nr || (got & BIT(ring)))
-				sched_fail("the policy lost a ring");
-			got |= BIT(ring);
+			got |= ring < nr ? BIT(ring) : 0;
+			got |= unmapped[i] ? BIT(i) : 0;
 		}
+		if (got != BIT(nr) - 1)
+			sched_fail("the policy lost a ring: %lx of %u are left", got, nr);
 	}
 }
 
@@ -599,9 +613,9 @@ static void body_hold_two(u32 me)
 
 static void switch_policy(void)
 {
-	bool lru = !strcmp(policy, "lru");
+	bool lru = !strncmp(policy, "lru", 3);
 
-	kvm_dirty_pool_set_policy(&vm.pool, lru ? "mru" : "lru");
+	kvm_dirty_pool_set_policy(&vm.pool, lru ? "mru:1" : "lru:1");
 }
 
 static void setup_switch(void)

@@ -198,7 +198,7 @@ static void any_state(void)
 	pool.max_rings = 1;
 	pool.ops = &vm_ops;
 	pool.selector = &any_selector;
-	any_selector.flags = ANY(u32);
+	any_selector.stay = ANY(u32);
 	/* All full or not, users at the gate or not, flushed or not. */
 	pool.full_at = ANY(int);
 	pool.overflow.counter = ANY(int);

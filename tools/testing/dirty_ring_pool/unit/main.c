@@ -117,6 +117,9 @@ static const struct {
 	{ "OVERFLOW is reported once", test_report_overflow },
 	{ "OVERFLOW: no search until something is reset", test_full_at },
 	{ "OVERFLOW is told once", test_overflow_told },
+	{ "quantum: for how long a user stays", test_quantum },
+	{ "quantum: alone in the pool", test_quantum_alone },
+	{ "quantum: what is no quantum", test_quantum_names },
 	{ "the list of built-in policies is the registry's", test_builtin },
 };
 

@@ -31,7 +31,7 @@ void test_round_robin(void)
 {
 	u32 i;
 
-	vm_init(&vm, 3, 4, 64, 4, "round-robin", 0);
+	vm_init(&vm, 3, 4, 64, 4, "round-robin:1", 0);
 	for (i = 0; i < 9; i++)
 		EQUAL(touch(i % 2), i % 3);
 	EQUAL(claim(0), 0);
@@ -46,7 +46,7 @@ void test_lru(void)
 {
 	u32 i;
 
-	vm_init(&vm, 4, 4, 64, 4, "lru", 0);
+	vm_init(&vm, 4, 4, 64, 4, "lru:1", 0);
 	for (i = 0; i < 8; i++)
 		EQUAL(touch(0), i % 4);
 	for (i = 0; i < 4; i++)
@@ -85,7 +85,7 @@ void test_mru(void)
 {
 	u32 i;
 
-	vm_init(&vm, 4, 4, 64, 4, "mru", 0);
+	vm_init(&vm, 4, 4, 64, 4, "mru:1", 0);
 	for (i = 0; i < 8; i++)
 		EQUAL(touch(i % 3), 3);
 	EQUAL(claim(0), 3);
@@ -106,6 +106,53 @@ void test_mru(void)
 	vm_exit(&vm);
 }
 
+/* A user stays with a ring for a quantum, also if another one leaves its own. */
+void test_quantum(void)
+{
+	u32 i;
+
+	vm_init(&vm, 3, 3, 64, 4, "lru:4", -2);
+	/* to the next multiple of the quantum: 2 entries here, then 4 */
+	for (i = 0; i < 2; i++)
+		EQUAL(touch(0), 0);
+	for (i = 0; i < 2; i++)
+		EQUAL(touch(0), 1);
+	EQUAL(touch(1), 2);
+	for (i = 0; i < 4; i++)
+		EQUAL(touch(0), 0);
+	EQUAL(touch(1), 2);
+	/* a claim is not cut: it may pass the end of a quantum, and leaves then */
+	EQUAL(vm_mark(&vm, 0, 0, 0, 7, 0), 7);
+	EQUAL(vm.ring[1].dirty_index, 7);
+	EQUAL(touch(0), 0);
+	/* a ring that another has claimed is left at once */
+	vm.user[2].last = &vm.ring[0];
+	EQUAL(claim(2), 0);
+	EQUAL(touch(0), 2);
+	give(2);
+	EQUAL(touch(0), 2);
+	/* nor does a user stay with a ring to which it pushed nothing */
+	EQUAL(claim(2), 1);
+	give(2);
+	EQUAL(claim(2), 0);
+	give(2);
+	vm_exit(&vm);
+}
+
+/* With its own ring again and again, a user makes no moves. */
+void test_quantum_alone(void)
+{
+	u32 i;
+
+	vm_init(&vm, 1, 1, 256, 4, "lru", 0);
+	for (i = 0; i < 200; i++)
+		EQUAL(touch(0), 0);
+	EQUAL(vm.ring[0].claims, 200);
+	EQUAL(vm.ring[0].retries, 0);
+	EQUAL(vm.ring[0].moves, 0);
+	vm_exit(&vm);
+}
+
 void test_policy_long(void)
 {
 	u32 p, i;
@@ -123,8 +170,8 @@ void test_policy_long(void)
 			if (i % 7 == 0)
 				vm_drain(&vm, i / 7 % 5);
 		}
-		if (!strcmp(policies[p], "lru") ||
-		    !strcmp(policies[p], "round-robin"))
+		if (!strcmp(policies[p], "lru:1") ||
+		    !strcmp(policies[p], "round-robin:1"))
 			for (i = 0; i < 5; i++)
 				EQUAL(used[i], 400);
 		EQUAL(vm.overflows, 0);

@@ -67,6 +67,7 @@ void test_registry(void)
 	struct kvm_dirty_pool_policy q = { .name = "lru", .pick = lazy_pick };
 	const struct kvm_dirty_pool_policy *got;
 	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+	u32 quantum;
 
 	EQUAL(kvm_dirty_pool_policy_register(&p), -EINVAL);
 	p.pick = lazy_pick;
@@ -79,8 +80,9 @@ void test_registry(void)
 	EQUAL(kvm_dirty_pool_policy_register(&p), 0);
 	memcpy(q.name, "lazy", 5);
 	EQUAL(kvm_dirty_pool_policy_register(&q), -EEXIST);
-	CHECK(!kvm_dirty_pool_policy_get("laz"));
-	got = kvm_dirty_pool_policy_get("lazy");
+	EQUAL(PTR_ERR(kvm_dirty_pool_policy_get("laz", &quantum)), -ENOENT);
+	EQUAL(PTR_ERR(kvm_dirty_pool_policy_get("lazyy", &quantum)), -ENOENT);
+	got = kvm_dirty_pool_policy_get("lazy", &quantum);
 	CHECK(got == &p);
 	EQUAL(mod.refs, 1);
 	kvm_dirty_pool_policy_put(got);
@@ -108,7 +110,59 @@ void test_registry(void)
 	EQUAL(kvm_dirty_pool_policy_set_default("last-used"), 0);
 	EQUAL(mod.refs, 0);
 	kvm_dirty_pool_policy_unregister(&p);
-	CHECK(!kvm_dirty_pool_policy_get("lazy"));
+	EQUAL(PTR_ERR(kvm_dirty_pool_policy_get("lazy", &quantum)), -ENOENT);
+}
+
+void test_quantum_names(void)
+{
+	static const char *const bad[] = {
+		"lru:", "lru:3", "lru:-1", "lru:+1", "lru: 1", "lru:1x",
+		"lru:4294967296", "lru:1:1", "lru:0x10",
+	};
+	struct kvm_dirty_pool_policy p = { .name = "odd", .pick = lazy_pick };
+	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
+	u32 quantum, i;
+
+	vm_init(&vm, 1, 1, 16, 4, "round-robin:16", 0);
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EQUAL(kvm_dirty_pool_set_policy(&vm.pool, bad[i]), -EINVAL);
+		EQUAL(kvm_dirty_pool_policy_set_default(bad[i]), -EINVAL);
+	}
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "lr:1"), -ENOENT);
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, ":1"), -ENOENT);
+	kvm_dirty_pool_get_policy(&vm.pool, name);
+	CHECK(!strcmp(name, "round-robin:16"));
+	/* a quantum that is the policy's own is not told */
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "lru:64"), 0);
+	kvm_dirty_pool_get_policy(&vm.pool, name);
+	CHECK(!strcmp(name, "lru"));
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "lru:0"), 0);
+	kvm_dirty_pool_get_policy(&vm.pool, name);
+	CHECK(!strcmp(name, "lru:0"));
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "last-used:0"), 0);
+	kvm_dirty_pool_get_policy(&vm.pool, name);
+	CHECK(!strcmp(name, "last-used"));
+	EQUAL(kvm_dirty_pool_policy_set_default("lru:2"), 0);
+	kvm_dirty_pool_policy_get_default(name);
+	CHECK(!strcmp(name, "lru:2"));
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, NULL), 0);
+	kvm_dirty_pool_get_policy(&vm.pool, name);
+	CHECK(!strcmp(name, "lru:2"));
+	EQUAL(kvm_dirty_pool_policy_set_default("last-used"), 0);
+	vm_exit(&vm);
+
+	p.quantum = 3;
+	EQUAL(kvm_dirty_pool_policy_register(&p), -EINVAL);
+	p.quantum = 32;
+	memcpy(p.name, "o:d", 4);
+	EQUAL(kvm_dirty_pool_policy_register(&p), -EINVAL);
+	memcpy(p.name, "odd", 4);
+	EQUAL(kvm_dirty_pool_policy_register(&p), 0);
+	CHECK(kvm_dirty_pool_policy_get("odd", &quantum) == &p);
+	EQUAL(quantum, 32);
+	CHECK(kvm_dirty_pool_policy_get("odd:8", &quantum) == &p);
+	EQUAL(quantum, 8);
+	kvm_dirty_pool_policy_unregister(&p);
 }
 
 static u32 nr_put;
@@ -118,12 +172,11 @@ static void count_put(void *data, u32 ring)
 	nr_put++;
 }
 
-/* A policy may be sticky and still have a put(). */
+/* A ring is put when its user leaves it, and when it was parked and is FREE. */
 void test_sticky_put(void)
 {
 	struct kvm_dirty_pool_policy p = {
 		.name = "both", .pick = lazy_pick, .put = count_put,
-		.flags = KVM_DIRTY_POOL_POLICY_STICKY,
 	};
 
 	EQUAL(kvm_dirty_pool_policy_register(&p), 0);
@@ -131,13 +184,19 @@ void test_sticky_put(void)
 	nr_put = 0;
 	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
 	EQUAL(vm_mark(&vm, 0, 0, 1, 1, 0), 1);
-	EQUAL(nr_put, 2);
+	EQUAL(nr_put, 0);
 	EQUAL(vm_mark(&vm, 0, 0, 2, 10, 0), 10);
-	EQUAL(nr_put, 2);
+	EQUAL(nr_put, 0);
 	EQUAL(vm.quiesces, 0);
 	EQUAL(vm_drain(&vm, 0), 12);
 	EQUAL(vm.quiesces, 1);
-	EQUAL(nr_put, 3);
+	EQUAL(nr_put, 1);
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "both:2"), 0);
+	nr_put = 0;
+	EQUAL(vm_mark(&vm, 0, 0, 0, 1, 0), 1);
+	EQUAL(nr_put, 0);
+	EQUAL(vm_mark(&vm, 0, 0, 1, 1, 0), 1);
+	EQUAL(nr_put, 1);
 	vm_exit(&vm);
 	kvm_dirty_pool_policy_unregister(&p);
 }
@@ -162,20 +221,30 @@ void test_mad_policy(void)
 	kvm_dirty_pool_policy_unregister(&mad);
 }
 
-/* A built-in policy that is not in the list would not be tested. */
+static bool is_listed(const char *name, const char *const *list, u32 nr)
+{
+	size_t len = strlen(name);
+	u32 i;
+
+	for (i = 0; i < nr; i++)
+		if (!strncmp(list[i], name, len) && (!list[i][len] || list[i][len] == ':'))
+			return true;
+	printf("# %s is built in, and not in both lists of policies.h\n", name);
+	return false;
+}
+
+/* A built-in policy that is not in the lists would not be tested. */
 void test_builtin(void)
 {
-	u32 i, k;
+	u32 quantum, i;
 
 	for (i = 0; i < ARRAY_SIZE(policy_builtin); i++) {
-		for (k = 0; k < ARRAY_SIZE(builtin_policies); k++)
-			if (!strcmp(builtin_policies[k], policy_builtin[i]->name))
-				break;
-		if (k == ARRAY_SIZE(builtin_policies)) {
-			printf("# %s is built in, and not in policies.h\n",
-			       policy_builtin[i]->name);
-			failed = true;
-		}
+		const char *name = policy_builtin[i]->name;
+
+		CHECK(is_listed(name, builtin_policies, ARRAY_SIZE(builtin_policies)));
+		CHECK(is_listed(name, tested_policies, ARRAY_SIZE(tested_policies)));
 	}
 	EQUAL(ARRAY_SIZE(builtin_policies), ARRAY_SIZE(policy_builtin));
+	for (i = 0; i < ARRAY_SIZE(tested_policies); i++)
+		CHECK(!IS_ERR(kvm_dirty_pool_policy_get(tested_policies[i], &quantum)));
 }

@@ -85,6 +85,8 @@ void test_last_used(void);
 void test_round_robin(void);
 void test_lru(void);
 void test_mru(void);
+void test_quantum(void);
+void test_quantum_alone(void);
 void test_policy_long(void);
 void test_next(void);
 void test_many_rings(void);
@@ -93,6 +95,7 @@ void test_switch(void);
 /* registry.c */
 void test_switch_nomem(void);
 void test_registry(void);
+void test_quantum_names(void);
 void test_sticky_put(void);
 void test_mad_policy(void);
 void test_builtin(void);

@@ -171,7 +171,12 @@ static void test_errno_ioctl(int unused)
 	expect_pool_error(vm, __vm_set_dirty_policy(vm, ""), ENOENT);
 	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru "), ENOENT);
 	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lr"), ENOENT);
-	expect_pool_error(vm, __vm_set_dirty_policy(vm, "0123456789abcdef"), EINVAL);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "0123456789abcdef0123456789abcdef"),
+			  EINVAL);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru:"), EINVAL);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru:3"), EINVAL);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru:16 "), EINVAL);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lr:16"), ENOENT);
 	expect_pool_error(vm, set_policy(vm, bad), EFAULT);
 	expect_pool_error(vm, get_policy(vm, bad), EFAULT);
 

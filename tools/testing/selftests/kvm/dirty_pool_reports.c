@@ -100,8 +100,11 @@ static void *policy_worker(void *data)
 
 	while (atomic_read(&e->running)) {
 		uint32_t i = guest_random_u32(&rng) % NR_DIRTY_POOL_POLICIES;
-		const char *want = dirty_pool_policies[i];
+		char want[KVM_DIRTY_RING_POLICY_NAME_MAX];
 
+		/* Every other time with a quantum that no policy has by itself. */
+		snprintf(want, sizeof(want), "%s%s", dirty_pool_policies[i],
+			 guest_random_u32(&rng) % 2 ? ":16" : "");
 		vm_set_dirty_policy(e->vm, want);
 		vm_get_dirty_policy(e->vm, name);
 		TEST_ASSERT(!strcmp(name, want), "The policy is %s after it was set to %s",

@@ -6,7 +6,7 @@
 #include_next <linux/kvm.h>
 
 #ifndef KVM_DIRTY_RING_POLICY_NAME_MAX
-#define KVM_DIRTY_RING_POLICY_NAME_MAX	16
+#define KVM_DIRTY_RING_POLICY_NAME_MAX	32
 #endif
 
 #endif

@@ -54,7 +54,7 @@ int __vm_set_dirty_policy(struct kvm_vm *vm, const char *name)
 {
 	struct kvm_dirty_ring_policy policy = {};
 
-	/* A name of 16 bytes or more arrives without NUL. */
+	/* A name that is as long as the array, or longer, arrives without NUL. */
 	memcpy(policy.name, name, strnlen(name, sizeof(policy.name)));
 	return __vm_ioctl(vm, KVM_SET_DIRTY_RING_POLICY, &policy);
 }
