@@ -123,7 +123,7 @@ def tests(cells):
                         bool(found) and all(c["pages_1"] == c["pages_2"] > 0 for c in found)))
             if p not in FAULT_PATTERNS:
                 continue
-            out.append((f"reset, {p}, {mode}: faults meanwhile",
+            out.append((f"reset, {p}, {mode}: faults during a reset",
                         bool(found) and all(c[k + "_ns"] and c[f"idle_{k}_ns"]
                                             for c in found for k in FAULTS)))
     return out
