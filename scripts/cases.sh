@@ -64,12 +64,12 @@ kvm_modules() {
 		echo "KVM was loaded with a policy that there is none of"
 		return 1
 	fi
-	kvm_load dirty_ring_pool=1 dirty_ring_policy=lru || return 1
-	module_is kvm dirty_ring_pool=Y dirty_ring_policy=lru || return 1
+	kvm_load dirty_ring_pool=1 dirty_ring_policy=round-robin || return 1
+	module_is kvm dirty_ring_pool=Y dirty_ring_policy=round-robin || return 1
 	dirty_pool_test -t park || return 1
 	dirty_pool_test -t policy_module || return 1
 	kvm_load || return 1
-	module_is kvm dirty_ring_pool=N dirty_ring_policy=last-used || return 1
+	module_is kvm dirty_ring_pool=N dirty_ring_policy=lru || return 1
 	dirty_pool_test -t reported_2
 }
 

@@ -277,8 +277,8 @@ static struct kvm_dirty_pool_policy *const policy_builtin[] = {
 	&pool_last_used, &pool_round_robin, &pool_lru, &pool_mru,
 };
 
-static const struct kvm_dirty_pool_policy *policy_default = &pool_last_used;
-static u32 policy_default_quantum;
+static const struct kvm_dirty_pool_policy *policy_default = &pool_lru;
+static u32 policy_default_quantum = KVM_DIRTY_POOL_QUANTUM;
 
 static bool policy_quantum_valid(u32 quantum)
 {

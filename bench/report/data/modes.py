@@ -7,7 +7,7 @@ BASELINES = ("bitmap", "per-vcpu")
 # come after these.
 POLICIES = ("round-robin", "lru", "last-used", "mru")
 # The kernel's default
-DEFAULT = "last-used"
+DEFAULT = "lru"
 NOSTOP = DEFAULT + "+nostop"
 
 

@@ -130,7 +130,7 @@ void test_all_claimed(void)
 void test_batches(void)
 {
 	/* at most 64 entries a claim, up to the soft limit */
-	vm_init(&vm, 3, 3, 256, 64, NULL, 0);
+	vm_init(&vm, 3, 3, 256, 64, "last-used", 0);
 	EQUAL(claim(0), 0);
 	EQUAL(claims[0].room, KVM_DIRTY_POOL_BATCH);
 	give(0);
@@ -151,7 +151,7 @@ void test_batches(void)
 	EQUAL(expect_next, 512);
 	vm_exit(&vm);
 	/* an odd soft limit splits batches unevenly */
-	vm_init(&vm, 2, 2, 128, 28, NULL, 0);
+	vm_init(&vm, 2, 2, 128, 28, "last-used", 0);
 	EQUAL(vm_mark(&vm, 0, 0, 0, 0, 0), 0);
 	EQUAL(vm_mark(&vm, 0, 0, 0, 130, 0), 130);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[0]), 100);

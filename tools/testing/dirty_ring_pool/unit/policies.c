@@ -241,10 +241,10 @@ void test_switch(void)
 
 	vm_init(&vm, 4, 4, 16, 4, NULL, 0);
 	kvm_dirty_pool_get_policy(&vm.pool, name);
-	CHECK(!strcmp(name, "last-used"));
+	CHECK(!strcmp(name, "lru"));
 	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "no such"), -ENOENT);
 	kvm_dirty_pool_get_policy(&vm.pool, name);
-	CHECK(!strcmp(name, "last-used"));
+	CHECK(!strcmp(name, "lru"));
 	vm_exit(&vm);
 
 	for (a = 0; a < nr_policies; a++) {
