@@ -187,7 +187,7 @@ policy_samples() {
 load_policies() {
 	local files file
 
-	files=$(policy_samples "$@")
+	files=$(policy_samples "$@") || return
 	for file in $files; do
 		printf 'insmod /lib/modules/%s.ko || exit 1\n' "${file%.c}"
 	done

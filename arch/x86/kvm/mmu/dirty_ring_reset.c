@@ -26,8 +26,9 @@
  * - The CPU sets Accessed and Dirty atomically; the exchange fails and is retried.
  * - A zap, such as that of an NX huge page, under mmu_lock for read freezes the SPTE
  *   by a compare-and-exchange first, and a frozen SPTE is not present.  A zap under
- *   mmu_lock for write is excluded by the lock.  A page table that is unlinked during the walk is not freed before an
- *   RCU grace period has passed; its SPTEs are zapped in the same way.
+ *   mmu_lock for write is excluded by the lock.  A page table that is unlinked during
+ *   the walk is not freed before an RCU grace period has passed; its SPTEs are zapped
+ *   in the same way.
  * - Splitting a huge page replaces the huge SPTE, which the walk leaves alone: while
  *   a memslot is logged, neither huge SPTEs nor the SPTEs that result from a split
  *   are writable.
