@@ -420,7 +420,8 @@ static void create_vm(struct reset_bench *b)
 	b->vm = __vm_create(VM_SHAPE_DEFAULT, RESET_VCPUS, pages);
 	if (mode->tracker == BENCH_POOL) {
 		vm_enable_dirty_pool(b->vm, RESET_RING_ENTRIES, 0);
-		vm_set_dirty_policy(b->vm, mode->policy);
+		/* A reset does not depend on it, but each vCPU has to fill its ring. */
+		vm_set_dirty_policy(b->vm, "last-used");
 	} else {
 		vm_enable_dirty_ring(b->vm, RESET_RING_ENTRIES *
 					    sizeof(struct kvm_dirty_gfn));
