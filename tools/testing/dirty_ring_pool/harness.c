@@ -106,6 +106,7 @@ static bool vm_wanted(struct kvm_dirty_pool *pool, u32 slot, u64 offset)
 {
 	struct vm *vm = (struct vm *)pool;
 
+	vm->wanted_reserves = atomic_read(&pool->nr_reserve);
 	return slot != vm->unwanted;
 }
 

@@ -33,6 +33,7 @@ struct vm {
 	unsigned long parks, reserves, losses, overflows;
 	unsigned long protected, flushes, protects, quiesces;
 	u32 last_park, park_word;
+	int wanted_reserves;		/* nr_reserve, when wanted() was called */
 	u32 unwanted;			/* slot that is not logged */
 	/* Hooks for the tests. */
 	void (*on_protect)(struct vm *vm, u32 slot, u64 offset);

@@ -575,6 +575,11 @@ static void body_gate_preempted(u32 me)
 		if (!vm.user[0].reserve)
 			sched_fail("a reserve was used, and is forgotten");
 	}
+	/* The gate must not forget a reserve that the mark has used since it looked. */
+	finished[me] = true;
+	if (finished[0] && finished[1] && vm.pool.nr_reserve.counter &&
+	    !vm.user[0].reserve)
+		sched_fail("the gate forgot the use of a reserve");
 }
 
 /* Userspace drains all rings until both vCPUs are done: they make progress. */
@@ -888,6 +893,17 @@ static void body_detach_attach(u32 me)
 	}
 }
 
+/* One thread looks, without a claim, while the other pushes and resets. */
+static void body_used(u32 me)
+{
+	if (me == 0) {
+		mark(0, 1);
+		harvest_reset(0);
+	} else if (kvm_dirty_pool_used(&vm.ring[0]) > vm.ring[0].mask + 1) {
+		sched_fail("a ring holds more entries than fit in it");
+	}
+}
+
 static void setup_big(void)
 {
 	base(3, 4, 1);
@@ -967,6 +983,7 @@ static const struct {
 	{ { "detach-reserve", 3, body_detach }, setup_detach_reserve, 1, true },
 	{ { "detach-attach", 3, body_detach_attach }, setup_detach, 2, true },
 	{ { "pct-6-threads", 6, body_big, true }, setup_big, -2, true },
+	{ { "used", 2, body_used }, setup_claim1, -1, false },
 };
 
 /* --- a claimant that stops forever --- */

@@ -216,7 +216,10 @@ static void *drainer(void *arg)
 	wait_for_go();
 	while (__atomic_load_n(&producers, __ATOMIC_ACQUIRE)) {
 		u32 nr = kvm_dirty_pool_nr_rings(&vm.pool), ring, max;
+		char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
 
+		/* The switcher replaces the policy at the same time. */
+		kvm_dirty_pool_get_policy(&vm.pool, name);
 		if (!nr)
 			continue;
 		ring = random_of(&state, nr);

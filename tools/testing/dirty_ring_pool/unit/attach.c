@@ -130,6 +130,8 @@ void test_detach_parked(void)
 	EQUAL(vm_word(&vm, 0), DETACHED);
 	EQUAL(vm.ring[0].drains, 1);
 	EQUAL(parked_now(), 0);
+	/* the gate stays shut while the entries move */
+	EQUAL(vm.wanted_reserves, 1);
 	EQUAL(vm.pool.nr_reserve.counter, 0);
 	EQUAL(kvm_dirty_pool_used(&vm.ring[1]), 9);
 	CHECK(!kvm_dirty_pool_gate(&vm.pool, &vm.user[0]));

@@ -121,6 +121,7 @@ static const struct {
 	{ "quantum: alone in the pool", test_quantum_alone },
 	{ "quantum: what is no quantum", test_quantum_names },
 	{ "the list of built-in policies is the registry's", test_builtin },
+	{ "policy without memory keeps no module", test_nomem_module },
 };
 
 int main(void)

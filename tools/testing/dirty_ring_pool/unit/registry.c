@@ -165,6 +165,28 @@ void test_quantum_names(void)
 	kvm_dirty_pool_policy_unregister(&p);
 }
 
+static void *nomem_create(u32 max_rings)
+{
+	return NULL;
+}
+
+/* A policy that cannot be created leaves its module free to go. */
+void test_nomem_module(void)
+{
+	struct module mod = {};
+	struct kvm_dirty_pool_policy p = {
+		.name = "nomem", .owner = &mod, .create = nomem_create,
+		.pick = lazy_pick,
+	};
+
+	EQUAL(kvm_dirty_pool_policy_register(&p), 0);
+	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "nomem"), -ENOMEM);
+	EQUAL(mod.refs, 0);
+	vm_exit(&vm);
+	kvm_dirty_pool_policy_unregister(&p);
+}
+
 static u32 nr_put;
 
 static void count_put(void *data, u32 ring)

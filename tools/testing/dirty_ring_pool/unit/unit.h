@@ -96,6 +96,7 @@ void test_switch(void);
 void test_switch_nomem(void);
 void test_registry(void);
 void test_quantum_names(void);
+void test_nomem_module(void);
 void test_sticky_put(void);
 void test_mad_policy(void);
 void test_builtin(void);
