@@ -216,10 +216,68 @@ static void test_eventfd(int unused)
 	env_fini(&e);
 }
 
+/* If several rings were parked since the last exit, the exit names the last one. */
+static void test_exit_last_ring(int unused)
+{
+	uint32_t soft, first, last, flags;
+	struct env e = {};
+
+	need_vcpu_mark();
+	env_init(&e, 2, 0);
+	soft = env_soft_limit(&e);
+	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 2 * soft - 1, NULL) ==
+		    2 * soft - 1, "Can't mark %u pages, errno %d", 2 * soft - 1,
+		    errno);
+	env_get_state(&e);
+	first = e.rings[0].state ? 0 : 1;
+	last = 1 - first;
+	TEST_ASSERT(e.rings[first].state == KVM_DIRTY_RING_PARKED &&
+		    !e.rings[last].state, "Rings have states 0x%x and 0x%x",
+		    e.rings[0].state, e.rings[1].state);
+
+	/* The VM's marks have parked this vCPU's ring, its own mark parks the other. */
+	env_set_guest(&e, first, guest_sync);
+	vcpu_mark(e.vcpus[first]);
+	flags = env_run_once(&e, first);
+	TEST_ASSERT((flags & KVM_DIRTY_RING_POOL_PARKED) &&
+		    e.vcpus[first]->run->dirty_ring_pool.ring == last,
+		    "Flags 0x%x, ring %u, after ring %u and then ring %u was parked",
+		    flags, e.vcpus[first]->run->dirty_ring_pool.ring, first, last);
+	env_fini(&e);
+}
+
+/* A parked ring is reported also if its reserve has been used by then. */
+static void test_exit_reserve_used(int unused)
+{
+	uint32_t soft, flags;
+	struct env e = {};
+
+	need_vcpu_mark();
+	env_init(&e, 1, 0);
+	soft = env_soft_limit(&e);
+	TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, soft, NULL) == soft,
+		    "Can't mark %u pages, errno %d", soft, errno);
+	env_set_guest(&e, 0, guest_sync);
+	vcpu_mark(e.vcpus[0]);
+	env_get_state(&e);
+	TEST_ASSERT(e.rings[0].state == (KVM_DIRTY_RING_PARKED |
+					 KVM_DIRTY_RING_RESERVE),
+		    "The ring has state 0x%x", e.rings[0].state);
+	flags = env_run_once(&e, 0);
+	TEST_ASSERT(flags == (KVM_DIRTY_RING_POOL_PARKED |
+			      KVM_DIRTY_RING_POOL_EXHAUSTED) &&
+		    e.vcpus[0]->run->dirty_ring_pool.ring == 0,
+		    "Flags 0x%x, ring %u", flags,
+		    e.vcpus[0]->run->dirty_ring_pool.ring);
+	env_fini(&e);
+}
+
 const struct test exit_tests[] = {
 	{ "park_exit",		test_park_exit },
 	{ "park_handout",	test_park_handout },
 	{ "nostop",		test_nostop },
 	{ "eventfd",		test_eventfd },
+	{ "exit_last_ring",	test_exit_last_ring },
+	{ "exit_reserve_used",	test_exit_reserve_used },
 	{}
 };
