@@ -145,7 +145,48 @@ static void test_hostile(int unused)
 	env_fini(&e);
 }
 
+/*
+ * A harvester that spoils some entries before their reset loses those pages, and no
+ * others.
+ */
+static void test_bad_entry(int unused)
+{
+	static bool spoilt[NR_PAGES];
+	uint32_t i, first, page, flags;
+	struct kvm_vcpu *vcpu;
+	struct env e = {};
+
+	env_init(&e, 1, 0);
+	vcpu = e.vcpus[0];
+	env_set_guest(&e, 0, guest_sequential);
+	env_set_writes(&e, NR_PAGES);
+	step("map all pages");
+	while (env_run_once(&e, 0))
+		env_drain(&e);
+	env_check(&e);
+
+	for (i = 0; i < 2; i++) {
+		step("write all pages, for the %s time", i ? "third" : "second");
+		do {
+			flags = env_run_once(&e, 0);
+			for (;;) {
+				first = vcpu->fetch_index % vcpu->dirty_gfns_count;
+				if (!env_harvest(&e, 0, UINT_MAX))
+					break;
+				spoilt[e.pages.page[0]] = true;
+				WRITE_ONCE(vcpu->dirty_gfns[first].slot, 0xffff);
+				env_note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+			}
+		} while (flags);
+	}
+	for (page = 0; page < NR_PAGES; page++)
+		TEST_ASSERT(spoilt[page] || e.seen[page] == env_page_stamp(&e, page),
+			    "Page %u was written and not reported", page);
+	env_free(&e);
+}
+
 const struct test hostile_tests[] = {
 	{ "hostile",		test_hostile },
+	{ "bad_entry",		test_bad_entry },
 	{}
 };

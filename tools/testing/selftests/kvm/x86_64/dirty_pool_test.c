@@ -54,8 +54,61 @@ static void test_mark_smm(int unused)
 	env_free(&e);
 }
 
+/* A dirty_gfn_fn: the page has the same offset in the first address space. */
+static void note_smm_gfn(void *arg, uint32_t slot, uint64_t offset)
+{
+	TEST_ASSERT(slot >> 16 == 1, "Slot 0x%x of a write in the second address space",
+		    slot);
+	env_list_gfn(arg, slot & 0xffff, offset);
+}
+
+/* What a guest writes in system management mode is trapped again, too. */
+static void test_smm_writes(int unused)
+{
+	struct userspace_mem_region *region;
+	struct kvm_vcpu_events events;
+	struct env e = {};
+	uint32_t i, flags;
+	int bucket;
+
+	if (!kvm_has_cap(KVM_CAP_X86_SMM))
+		skip("no system management mode");
+	env_init(&e, 1, 0);
+	/* The guest runs on, in the same memory. */
+	hash_for_each(e.vm->regions.slot_hash, bucket, region, slot_node) {
+		struct kvm_userspace_memory_region smm = {
+			.slot = 1 << 16 | region->region.slot,
+			.flags = region->region.flags & KVM_MEM_LOG_DIRTY_PAGES,
+			.guest_phys_addr = region->region.guest_phys_addr,
+			.memory_size = region->region.memory_size,
+			.userspace_addr = region->region.userspace_addr,
+		};
+
+		vm_ioctl(e.vm, KVM_SET_USER_MEMORY_REGION, &smm);
+	}
+	vcpu_events_get(e.vcpus[0], &events);
+	events.flags |= KVM_VCPUEVENT_VALID_SMM;
+	events.smi.smm = 1;
+	vcpu_events_set(e.vcpus[0], &events);
+
+	env_set_guest(&e, 0, guest_sequential);
+	env_set_writes(&e, NR_PAGES);
+	for (i = 0; i < 3; i++) {
+		step("round %u of writes", i);
+		do {
+			flags = env_run_once(&e, 0);
+			e.pages.entries += vcpu_harvest_dirty_ring(e.vcpus[0], UINT_MAX,
+								   note_smm_gfn,
+								   &e.pages);
+			env_note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+		} while (flags);
+	}
+	env_fini(&e);
+}
+
 const struct test smm_tests[] = {
 	{ "mark_smm",		test_mark_smm },
+	{ "smm_writes",		test_smm_writes },
 	{}
 };
 
