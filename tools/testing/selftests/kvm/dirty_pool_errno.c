@@ -102,6 +102,8 @@ static void test_errno_cap(int unused)
 		    !enable_cap(vm, pool, 0, size, 0, 0, 0),
 		    "Can't enable a pool without it, errno %d", errno);
 	expect_pool_error(vm, enable_cap(vm, init_set, 0, 3, 0, 0, 0), EINVAL);
+	TEST_ASSERT(!enable_cap(vm, init_set, 0, 1, 0, 0, 0),
+		    "Can't turn manual protection on, errno %d", errno);
 	TEST_ASSERT(!enable_cap(vm, init_set, 0, 0, 0, 0, 0),
 		    "Can't turn manual protection off, errno %d", errno);
 	kvm_vm_free(vm);
@@ -110,6 +112,54 @@ static void test_errno_cap(int unused)
 	vm = vm_create_with_one_vcpu(&vcpu, NULL);
 	expect_error(enable_cap(vm, pool, 0, size, 0, 0, 0), EINVAL);
 	kvm_vm_free(vm);
+}
+
+/* If two threads give a VM a pool at the same time, one fails. */
+static struct {
+	struct kvm_vm *vm;
+	pthread_barrier_t barrier;
+	atomic_t enabled;
+	bool stop;
+} twice;
+
+static void *enabler(void *unused)
+{
+	uint64_t bytes = ring_entries * sizeof(struct kvm_dirty_gfn);
+
+	for (;;) {
+		pthread_barrier_wait(&twice.barrier);
+		if (twice.stop)
+			return NULL;
+		if (!enable_cap(twice.vm, KVM_CAP_DIRTY_LOG_RING_POOL, 0, bytes,
+				0, 0, 0))
+			atomic_inc(&twice.enabled);
+		pthread_barrier_wait(&twice.barrier);
+	}
+}
+
+static void test_enable_twice(int unused)
+{
+	uint32_t i, n = scale(300, 100);
+	pthread_t threads[2];
+
+	pthread_barrier_init(&twice.barrier, NULL, 1 + ARRAY_SIZE(threads));
+	for (i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_create(&threads[i], NULL, enabler, NULL);
+	for (i = 0; i < n; i++) {
+		step("VM %u of %u", i, n);
+		atomic_set(&twice.enabled, 0);
+		twice.vm = vm_create_barebones();
+		pthread_barrier_wait(&twice.barrier);
+		pthread_barrier_wait(&twice.barrier);
+		TEST_ASSERT(atomic_read(&twice.enabled) == 1,
+			    "%d of 2 threads enabled the pool",
+			    atomic_read(&twice.enabled));
+		kvm_vm_free(twice.vm);
+	}
+	twice.stop = true;
+	pthread_barrier_wait(&twice.barrier);
+	for (i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
 }
 
 static int get_policy(struct kvm_vm *vm, void *arg)
@@ -160,6 +210,7 @@ static void test_errno_ioctl(int unused)
 	struct kvm_vm *vm;
 	struct env e = {};
 	int i, fd, closed, slots;
+	uint64_t marked;
 
 	env_init(&e, 2, 0);
 	vm = e.vm;
@@ -207,12 +258,16 @@ static void test_errno_ioctl(int unused)
 	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, slot_pages[0], 1, NULL),
 			  EINVAL);
 	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 0, slot_pages[0] + 1,
-					      NULL), EINVAL);
+					      &marked), EINVAL);
+	TEST_ASSERT(!marked, "EINVAL, and %lu pages marked", marked);
 	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 1, -1ul, NULL), EINVAL);
 	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, -1ul, 2, NULL), EINVAL);
 	expect_pool_error(vm, __vm_mark_dirty(vm, FIRST_SLOT, 1ull << 63,
 					      1ull << 63, NULL), EINVAL);
-	expect_pool_error(vm, __vm_mark_dirty(vm, 100, 0, 1, NULL), ENOENT);
+	/* Slot 0 is not logged. */
+	expect_pool_error(vm, __vm_mark_dirty(vm, 0, 1ull << 40, 1, NULL), EINVAL);
+	expect_pool_error(vm, __vm_mark_dirty(vm, 100, 0, 1, &marked), ENOENT);
+	TEST_ASSERT(!marked, "ENOENT, and %lu pages marked", marked);
 	slots = kvm_check_cap(KVM_CAP_NR_MEMSLOTS);
 	expect_pool_error(vm, __vm_mark_dirty(vm, slots - 1, 0, 1, NULL), ENOENT);
 	expect_pool_error(vm, __vm_mark_dirty(vm, slots, 0, 1, NULL), EINVAL);
@@ -240,5 +295,6 @@ static void test_errno_ioctl(int unused)
 const struct test errno_tests[] = {
 	{ "errno_cap",		test_errno_cap },
 	{ "errno_ioctl",	test_errno_ioctl },
+	{ "enable_twice",	test_enable_twice },
 	{}
 };
