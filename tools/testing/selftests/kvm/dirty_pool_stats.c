@@ -169,8 +169,40 @@ static void test_stats_counted(int unused)
 	env_free(&e);
 }
 
+/*
+ * A vCPU is the user of its ring whatever its id is: its first claim of the ring is
+ * no move.
+ */
+static void test_stats_vcpu_ids(int unused)
+{
+	static const uint32_t ids[] = { 3, 1 };
+	struct env e = {};
+	int i;
+
+	need_vcpu_mark();
+	env_init(&e, 0, 0);
+	for (i = 0; i < ARRAY_SIZE(ids); i++) {
+		e.vcpus[i] = vm_vcpu_add(e.vm, ids[i], NULL);
+		vcpu_map_dirty_ring(e.vcpus[i]);
+		e.nr_vcpus++;
+	}
+	vm_set_dirty_policy(e.vm, "last-used");
+	for (i = 0; i < ARRAY_SIZE(ids); i++)
+		vcpu_mark(e.vcpus[i]);
+	env_get_state(&e);
+	for (i = 0; i < ARRAY_SIZE(ids); i++)
+		TEST_ASSERT(e.rings[i].vcpu_id == ids[i] && e.rings[i].claims,
+			    "Ring %d, of vCPU %u, was claimed %llu times", i,
+			    e.rings[i].vcpu_id, e.rings[i].claims);
+	TEST_ASSERT(!e.st.moves, "%llu moves of %llu claims", e.st.moves,
+		    e.st.claims);
+	env_drain(&e);
+	env_free(&e);
+}
+
 const struct test stat_tests[] = {
 	{ "stats",		test_stats },
 	{ "stats_counted",	test_stats_counted },
+	{ "stats_vcpu_ids",	test_stats_vcpu_ids },
 	{}
 };
