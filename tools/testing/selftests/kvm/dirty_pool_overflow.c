@@ -2,7 +2,11 @@
 /*
  * OVERFLOW: userspace learns of every mark that is lost.
  */
+#include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <linux/userfaultfd.h>
 
 #include "dirty_pool_test.h"
 
@@ -270,11 +274,71 @@ static void test_overflow_early(int unused)
 	testmod_close(&mod);
 }
 
+struct clearer {
+	struct env *e;
+	struct kvm_dirty_ring_pool_state st;
+	struct kvm_dirty_ring_state *rings;
+};
+
+static void *clearer(void *data)
+{
+	struct clearer *c = data;
+
+	vm_dirty_pool_state(c->e->vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &c->st,
+			    c->rings, 1);
+	return NULL;
+}
+
+/*
+ * A mark is lost after KVM has read the status that it will return, while it waits
+ * for the page of @rings: the call must not clear an OVERFLOW that it does not tell.
+ */
+static void test_overflow_not_told(int unused)
+{
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_zeropage zero = {};
+	struct env e = {};
+	struct clearer c = { .e = &e };
+	struct uffd_msg msg;
+	pthread_t thread;
+	int uffd;
+
+	need_vcpu_mark();
+	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
+		skip("no userfaultfd");
+	env_init(&e, 1, 0);
+	c.rings = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	reg.range.start = (uintptr_t)c.rings;
+	reg.range.len = PAGE_SIZE;
+	zero.range = reg.range;
+	TEST_ASSERT(!ioctl(uffd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER: %s",
+		    strerror(errno));
+	env_mark_all(&e);
+	pthread_create(&thread, NULL, clearer, &c);
+	TEST_ASSERT(read(uffd, &msg, sizeof(msg)) == sizeof(msg), "read(): %s",
+		    strerror(errno));
+	overflow(&e);
+	TEST_ASSERT(!ioctl(uffd, UFFDIO_ZEROPAGE, &zero), "UFFDIO_ZEROPAGE: %s",
+		    strerror(errno));
+	pthread_join(thread, NULL);
+	close(uffd);
+	TEST_ASSERT(!(c.st.status & KVM_DIRTY_RING_POOL_OVERFLOW), "Status 0x%x",
+		    c.st.status);
+	env_get_state(&e);
+	TEST_ASSERT(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW,
+		    "An OVERFLOW that was not told was cleared");
+	env_free(&e);
+}
+
 const struct test overflow_tests[] = {
 	{ "overflow",		test_overflow },
 	{ "exit_ring",		test_exit_ring },
 	{ "overflow_noticed",	test_overflow_noticed },
 	{ "overflow_no_vcpu",	test_overflow_no_vcpu },
 	{ "overflow_early",	test_overflow_early },
+	{ "overflow_not_told",	test_overflow_not_told },
 	{}
 };
