@@ -3,6 +3,8 @@
  * A full ring is parked: the exit and the eventfd that report it, and when the
  * kernel uses the ring again.
  */
+#include <sys/eventfd.h>
+
 #include "dirty_pool_test.h"
 
 static void test_park_exit(int unused)
@@ -159,6 +161,9 @@ static void test_nostop(int unused)
 	int fd, n;
 
 	env_init(&e, 4, KVM_DIRTY_RING_POOL_NOSTOP);
+	env_get_state(&e);
+	TEST_ASSERT(e.st.cap_flags == KVM_DIRTY_RING_POOL_NOSTOP,
+		    "The state has flags 0x%x", e.st.cap_flags);
 	fd = vm_dirty_pool_eventfd(e.vm);
 	env_set_guest(&e, 0, guest_sequential);
 
@@ -272,6 +277,93 @@ static void test_exit_reserve_used(int unused)
 	env_fini(&e);
 }
 
+/* The id of a new eventfd: the first one that is free. */
+static int eventfd_id(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC), id = -1;
+	char path[64], line[80];
+	FILE *file;
+
+	TEST_ASSERT(fd >= 0, __KVM_SYSCALL_ERROR("eventfd()", fd));
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "eventfd-id: %d", &id);
+	if (file)
+		fclose(file);
+	close(fd);
+	return id;
+}
+
+/* KVM drops the eventfd that is replaced or removed, and the last one with the VM. */
+static void test_eventfd_freed(int unused)
+{
+	int i, id = eventfd_id();
+	struct kvm_vm *vm;
+
+	if (id < 0)
+		skip("no ids of eventfds");
+	vm = vm_create_barebones();
+	vm_enable_dirty_pool(vm, ring_entries, 0);
+	for (i = 0; i < 100; i++) {
+		close(vm_dirty_pool_eventfd(vm));
+		if (i % 2)
+			__vm_dirty_pool_eventfd(vm, -1, 0);
+	}
+	TEST_ASSERT(eventfd_id() < id + 30, "Eventfds that were replaced or removed still exist");
+	kvm_vm_free(vm);
+
+	for (i = 0; i < 30; i++) {
+		vm = vm_create_barebones();
+		vm_enable_dirty_pool(vm, ring_entries, 0);
+		close(vm_dirty_pool_eventfd(vm));
+		kvm_vm_free(vm);
+	}
+	TEST_ASSERT(eventfd_id() < id + 20, "The eventfds of VMs that are gone still exist");
+}
+
+static void *refused_marker(void *data)
+{
+	struct env *e = data;
+
+	while (!READ_ONCE(e->quit))
+		__vm_mark_dirty(e->vm, FIRST_SLOT, 0, 1, NULL);
+	return NULL;
+}
+
+/* No signal to the old eventfd is under way when the call has returned. */
+static void test_eventfd_replaced(int unused)
+{
+	uint32_t i, n = scale(30, 15);
+	struct env e = {};
+	pthread_t thread;
+	int fds[2];
+
+	env_init(&e, 1, 0);
+	for (i = 0; i < 2; i++)
+		fds[i] = vm_dirty_pool_eventfd(e.vm);
+	env_mark_all(&e);
+	/* Each mark that is refused signals. */
+	pthread_create(&thread, NULL, refused_marker, &e);
+	for (i = 0; i < n; i++) {
+		int new = fds[i % 2], old = fds[1 - i % 2];
+
+		step("replaced %u times", i);
+		TEST_ASSERT(!__vm_dirty_pool_eventfd(e.vm, new, 0),
+			    "Can't replace the eventfd, errno %d", errno);
+		dirty_pool_eventfd_read(old);
+		env_wait_eventfd(new);
+		usleep(1000);
+		TEST_ASSERT(!dirty_pool_eventfd_read(old),
+			    "The old eventfd was signalled after it was replaced");
+	}
+	WRITE_ONCE(e.quit, true);
+	pthread_join(thread, NULL);
+	for (i = 0; i < 2; i++)
+		close(fds[i]);
+	env_fini(&e);
+}
+
 const struct test exit_tests[] = {
 	{ "park_exit",		test_park_exit },
 	{ "park_handout",	test_park_handout },
@@ -279,5 +371,7 @@ const struct test exit_tests[] = {
 	{ "eventfd",		test_eventfd },
 	{ "exit_last_ring",	test_exit_last_ring },
 	{ "exit_reserve_used",	test_exit_reserve_used },
+	{ "eventfd_freed",	test_eventfd_freed },
+	{ "eventfd_replaced",	test_eventfd_replaced },
 	{}
 };
