@@ -3,6 +3,7 @@
  * Marks that no vCPU makes: those of KVM_MARK_DIRTY, and of interrupts.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/syscall.h>
 
 #include "dirty_pool_test.h"
@@ -214,11 +215,57 @@ static void test_mark_many(int unused)
 	env_fini(&e);
 }
 
+static void *signal_sender(void *data)
+{
+	struct thread_arg *arg = data;
+
+	while (!READ_ONCE(arg->e->quit)) {
+		pthread_kill(arg->e->threads[arg->i], SIGUSR2);
+		usleep(50);
+	}
+	return NULL;
+}
+
+/* A call that a signal interrupts tells how many pages it has marked. */
+static void test_mark_interrupted(int unused)
+{
+	uint32_t i, first, interrupts = 0, n = slot_pages[0] - 1;
+	struct env e = {};
+	struct thread_arg arg = { .e = &e };
+	pthread_t thread;
+	uint64_t marked;
+	int ret;
+
+	env_init_entries(&e, 1, 0, 4096);
+	e.threads[0] = pthread_self();
+	pthread_create(&thread, NULL, signal_sender, &arg);
+	for (i = 0; interrupts < 20; i++) {
+		step("call %u, %u signals", i, interrupts);
+		TEST_ASSERT(i < 5000, "No signal has interrupted a call");
+		for (first = 0; first < n; first += marked) {
+			ret = __vm_mark_dirty(e.vm, FIRST_SLOT, first, n - first, &marked);
+			TEST_ASSERT(ret == -1 ? errno == EINTR && marked < n - first :
+				    marked == n - first,
+				    "Returned %d, errno %d, %lu pages marked of %u", ret,
+				    errno, marked, n - first);
+			interrupts += ret == -1;
+		}
+		env_harvest(&e, 0, UINT_MAX);
+		expect_once(&e, 0, n);
+		env_note_pages(&e, &e.pages, vm_reset_dirty_rings(e.vm));
+	}
+	WRITE_ONCE(e.quit, true);
+	pthread_join(thread, NULL);
+	e.threads[0] = 0;
+	env_fini(&e);
+}
+
 const struct test mark_tests[] = {
 	{ "mark_stopped",	test_mark_stopped },
 	{ "mark_running",	test_mark_running,	3 },
 	{ "mark_gated",		test_mark_gated },
 	{ "mark_many",		test_mark_many },
+	{ "mark_interrupted",	test_mark_interrupted },
 	{}
 };
 
@@ -407,11 +454,93 @@ static void test_mark_irq(int nr_vcpus)
 	testmod_close(&m.mod);
 }
 
+/*
+ * A mark in an interrupt belongs to no vCPU, also if it interrupts one: the VM takes
+ * the ring over once, and keeps it.
+ */
+static void test_mark_irq_user(int unused)
+{
+	struct testmod mod;
+	struct env e = {};
+	uint32_t i, n = 100;
+
+	testmod_open(&mod);
+	env_init(&e, 1, 0);
+	vm_userspace_mem_region_add(e.vm, VM_MEM_SRC_ANONYMOUS,
+				    SLOT_GPA(NR_SLOTS), IRQ_SLOT, IRQ_PAGES,
+				    KVM_MEM_LOG_DIRTY_PAGES);
+	env_set_guest(&e, 0, guest_idle);
+	env_start_vcpus(&e);
+	/* Each is made on the CPU whose timer fires first. */
+	for (i = 0; i < n; i++)
+		testmod_mark(&mod, e.vm, SLOT_GPA(NR_SLOTS), IRQ_PAGES, 1);
+	env_stop_vcpus(&e);
+	env_get_state(&e);
+	TEST_ASSERT(e.st.pushed == n && e.st.claims == n && e.st.moves == 1,
+		    "%u marks of the VM: %llu pushed, %llu claims, %llu moves", n,
+		    e.st.pushed, e.st.claims, e.st.moves);
+	env_fini(&e);
+	testmod_close(&mod);
+}
+
+/* Pages that are in no memslot, or in one that is not logged, take no room. */
+static void test_mark_irq_unlogged(int unused)
+{
+	struct testmod mod;
+	struct env e = {};
+
+	testmod_open(&mod);
+	env_init(&e, 1, 0);
+	testmod_mark(&mod, e.vm, SLOT_GPA(NR_SLOTS), 1, 5);
+	testmod_mark(&mod, e.vm, 0, 1, 5);
+	env_get_state(&e);
+	TEST_ASSERT(!e.st.pushed && !e.st.claims && !e.st.overflows,
+		    "%llu entries, %llu claims, %llu marks lost", e.st.pushed,
+		    e.st.claims, e.st.overflows);
+	env_fini(&e);
+	testmod_close(&mod);
+}
+
+static void *entering_vcpu(void *data)
+{
+	struct env *e = data;
+
+	while (!READ_ONCE(e->quit))
+		env_run_once(e, 0);
+	return NULL;
+}
+
+/* A vCPU that enters the guest all the time exits once for each park of its ring. */
+static void test_mark_entering(int unused)
+{
+	uint32_t i, soft, n = scale(200, 100);
+	struct env e = {};
+	pthread_t thread;
+
+	env_init(&e, 1, 0);
+	soft = env_soft_limit(&e);
+	env_set_guest(&e, 0, guest_sync);
+	pthread_create(&thread, NULL, entering_vcpu, &e);
+	for (i = 0; i < n; i++) {
+		step("ring parked %u times", i);
+		TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, soft, NULL) == soft,
+			    "Can't mark %u pages, errno %d", soft, errno);
+		wait_for(READ_ONCE(e.parked[0]) == i + 1, "the exit for a parked ring");
+		env_drain(&e);
+	}
+	WRITE_ONCE(e.quit, true);
+	pthread_join(thread, NULL);
+	env_fini(&e);
+}
+
 const struct test mark_event_tests[] = {
 	{ "mark_kick",		test_mark_kick },
 	{ "mark_nostop",	test_mark_nostop },
 	/* Two CPUs, and interrupts on both: four may hold a ring. */
 	{ "mark_irq",		test_mark_irq,		5 },
 	{ "mark_irq_one_ring",	test_mark_irq,		1 },
+	{ "mark_irq_user",	test_mark_irq_user },
+	{ "mark_irq_unlogged",	test_mark_irq_unlogged },
+	{ "mark_entering",	test_mark_entering },
 	{}
 };
