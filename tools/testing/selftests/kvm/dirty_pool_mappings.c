@@ -58,7 +58,7 @@ static void test_unplug(int unused)
 		    page - 1 == 2 * soft,
 		    "%u pages were marked with one of 3 rings unmapped, %u claims of it",
 		    page - 1, (uint32_t)e.rings[i].claims - n);
-	vm_reset_dirty_ring(e.vm, i);
+	TEST_ASSERT(!vm_reset_dirty_ring(e.vm, i), "A ring that is unmapped was reset");
 
 	step("mapped again");
 	env_map_ring(&e, i);
@@ -261,7 +261,16 @@ static void test_unplug_mappings(int unused)
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	env_map_ring(&e, 1);
-	env_mark_all(&e);
+
+	step("not mapped yet");
+	e.vcpus[2] = __vm_vcpu_add(e.vm, 2);
+	while (__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 100, NULL) == 100)
+		;
+	expect_attached(&e, 2, true, "before it is mapped");
+	TEST_ASSERT(e.rings[2].used == e.rings[2].soft_limit,
+		    "A ring that is not mapped yet has %u entries", e.rings[2].used);
+	env_map_ring(&e, 2);
+	e.nr_vcpus++;
 	env_fini(&e);
 }
 
@@ -312,10 +321,64 @@ static void test_unplug_running(int nr_vcpus)
 	env_free(&e);
 }
 
+static void set_region_pages(struct env *e, uint32_t slot, uint64_t pages)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = slot,
+		.flags = KVM_MEM_LOG_DIRTY_PAGES,
+		.guest_phys_addr = SLOT_GPA(slot - FIRST_SLOT),
+		.memory_size = pages * PAGE_SIZE,
+		.userspace_addr = (uintptr_t)e->mem[slot - FIRST_SLOT],
+	};
+
+	vm_ioctl(e->vm, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+/*
+ * Rings are unmapped that have entries of memslots which are gone or smaller by now,
+ * and two that userspace has overwritten: only the others move.
+ */
+static void test_unplug_slots(int unused)
+{
+	uint32_t i, n, spoilt = 0, marks = 20, left = 5;
+	struct kvm_dirty_gfn *gfn;
+	struct env e = {};
+
+	env_init(&e, 2, 0);
+	for (i = 0; i < NR_SLOTS; i++)
+		TEST_ASSERT(__vm_mark_dirty(e.vm, FIRST_SLOT + i, 0, marks, NULL) ==
+			    marks, "Can't mark %u pages, errno %d", marks, errno);
+	env_get_state(&e);
+	for (i = 0; i < 2 * ring_entries && spoilt < 2; i++) {
+		gfn = &e.vcpus[i % 2]->dirty_gfns[i / 2];
+		if (!(gfn->flags & KVM_DIRTY_GFN_F_DIRTY) || gfn->slot != FIRST_SLOT)
+			continue;
+		if (spoilt++)
+			WRITE_ONCE(gfn->offset, 1ull << 40);
+		else
+			WRITE_ONCE(gfn->slot, 0xffff0000 | FIRST_SLOT);
+	}
+	TEST_ASSERT(spoilt == 2, "%u entries were overwritten", spoilt);
+
+	vm_mem_region_delete(e.vm, FIRST_SLOT + 1);
+	set_region_pages(&e, FIRST_SLOT + 2, 0);
+	set_region_pages(&e, FIRST_SLOT + 2, left);
+	env_add_vcpu(&e);
+	for (i = 0; i < 2; i++)
+		env_unmap_ring(&e, i);
+	n = env_harvest(&e, 2, UINT_MAX);
+	TEST_ASSERT(n == marks - spoilt + left, "%u entries moved, not %u", n,
+		    marks - spoilt + left);
+	env_get_state(&e);
+	TEST_ASSERT(!e.st.overflows, "%llu entries were lost", e.st.overflows);
+	env_free(&e);
+}
+
 const struct test mapping_tests[] = {
 	{ "unplug",		test_unplug },
 	{ "unplug_full",	test_unplug_full },
 	{ "unplug_mappings",	test_unplug_mappings },
 	{ "unplug_running",	test_unplug_running,	3 },
+	{ "unplug_slots",	test_unplug_slots },
 	{}
 };
