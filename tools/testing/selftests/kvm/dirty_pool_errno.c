@@ -4,6 +4,8 @@
  */
 #include <limits.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "dirty_pool_test.h"
 
@@ -207,6 +209,8 @@ static void test_errno_ioctl(int unused)
 {
 	void *bad = mmap(NULL, PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
 			 -1, 0);
+	struct kvm_mark_dirty *ro = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
+					 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct kvm_vm *vm;
 	struct env e = {};
 	int i, fd, closed, slots;
@@ -272,6 +276,10 @@ static void test_errno_ioctl(int unused)
 	expect_pool_error(vm, __vm_mark_dirty(vm, slots - 1, 0, 1, NULL), ENOENT);
 	expect_pool_error(vm, __vm_mark_dirty(vm, slots, 0, 1, NULL), EINVAL);
 	expect_pool_error(vm, ioctl(vm->fd, KVM_MARK_DIRTY, bad), EFAULT);
+	/* The pages are marked, though KVM cannot tell. */
+	*ro = (struct kvm_mark_dirty) { .slot = FIRST_SLOT, .num_pages = 1 };
+	mprotect(ro, PAGE_SIZE, PROT_READ);
+	expect_error(ioctl(vm->fd, KVM_MARK_DIRTY, ro), EFAULT);
 
 	step("state");
 	expect_pool_error(vm, state_flags(vm, 2), EINVAL);
@@ -289,6 +297,62 @@ static void test_errno_ioctl(int unused)
 	env_wait_eventfd(fd);
 	close(fd);
 	munmap(bad, PAGE_SIZE);
+	munmap(ro, PAGE_SIZE);
+	env_fini(&e);
+}
+
+/* Each call fails with EIO in a process that did not create the VM. */
+static void test_errno_child(int unused)
+{
+	struct kvm_dirty_ring_policy policy = { .name = "lru" };
+	struct kvm_dirty_ring_pool_state st;
+	struct env e = {};
+	int status;
+	pid_t pid;
+
+	env_init(&e, 1, 0);
+	pid = fork();
+	TEST_ASSERT(pid >= 0, __KVM_SYSCALL_ERROR("fork()", pid));
+	if (!pid) {
+		expect_error(set_policy(e.vm, &policy), EIO);
+		expect_error(get_policy(e.vm, &policy), EIO);
+		expect_error(__vm_reset_dirty_ring(e.vm, 0), EIO);
+		expect_error(__vm_dirty_pool_eventfd(e.vm, -1, 0), EIO);
+		expect_error(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 1, NULL), EIO);
+		expect_error(__vm_dirty_pool_state(e.vm, 0, &st, NULL, 0), EIO);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	TEST_ASSERT(!status, "The child ended with status 0x%x", status);
+	env_fini(&e);
+}
+
+/* Rings join with their vCPUs: without any, there is no room, and none to reset. */
+static void test_errno_no_vcpu(int unused)
+{
+	struct rlimit limit, low;
+	struct env e = {};
+	int fd;
+
+	env_init(&e, 0, 0);
+	expect_error(__vm_mark_dirty(e.vm, FIRST_SLOT, 0, 1, NULL), EAGAIN);
+	expect_pool_error(e.vm, __vm_reset_dirty_ring(e.vm, 0), EINVAL);
+	TEST_ASSERT(!vm_reset_dirty_rings(e.vm), "Entries were reset without a ring");
+
+	step("a vCPU that cannot be created");
+	env_add_vcpu(&e);
+	fd = dup(0);
+	close(fd);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	low = limit;
+	low.rlim_cur = fd;
+	TEST_ASSERT(!setrlimit(RLIMIT_NOFILE, &low), "setrlimit(): %s", strerror(errno));
+	expect_pool_error(e.vm, __vm_ioctl(e.vm, KVM_CREATE_VCPU, (void *)1ul), EMFILE);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	env_get_state(&e);
+	TEST_ASSERT(e.st.nr_rings == 1, "%u rings for one vCPU", e.st.nr_rings);
+	env_add_vcpu(&e);
+	env_run_round(&e, 500);
 	env_fini(&e);
 }
 
@@ -296,5 +360,7 @@ const struct test errno_tests[] = {
 	{ "errno_cap",		test_errno_cap },
 	{ "errno_ioctl",	test_errno_ioctl },
 	{ "enable_twice",	test_enable_twice },
+	{ "errno_child",	test_errno_child },
+	{ "errno_no_vcpu",	test_errno_no_vcpu },
 	{}
 };
