@@ -30,6 +30,9 @@ static void test_module_params(int unused)
 	TEST_ASSERT(err == ENOENT && !strcmp(before, after),
 		    "Setting an unknown policy as default: errno %d, the default is '%s'",
 		    err, after);
+	/* Too long for a policy, and not cut to the name of one. */
+	err = write_param(PARAM_POLICY, "lru                                x");
+	TEST_ASSERT(err == ENOENT, "Setting a name that is too long: errno %d", err);
 	for (i = 0; i < NR_DIRTY_POOL_POLICIES; i++) {
 		const char *want = dirty_pool_policies[i];
 		char line[32];
@@ -65,6 +68,14 @@ static void test_module_params(int unused)
 	TEST_ASSERT(!e.st.cap_flags, "It has flags 0x%x", e.st.cap_flags);
 	kvm_vm_free(vm);
 
+	if (kvm_has_cap(KVM_CAP_DIRTY_LOG_RING)) {
+		step("a VMM that knows only KVM_CAP_DIRTY_LOG_RING");
+		vm = vm_create_barebones();
+		vm_enable_cap(vm, KVM_CAP_DIRTY_LOG_RING, size);
+		vm_get_dirty_policy(vm, name);
+		kvm_vm_free(vm);
+	}
+
 	step("a VMM with per-vCPU rings gets a pool");
 	if (env_opt.policy)
 		write_param(PARAM_POLICY, env_opt.policy);
@@ -81,6 +92,51 @@ static void test_module_params(int unused)
 	env_get_state(&e);
 	TEST_ASSERT(e.st.pushed, "The pool was not used");
 	env_fini(&e);
+}
+
+/* Does a record since the last one that was read contain this? */
+static bool kernel_log_has(int fd, const char *text)
+{
+	char record[2048];
+	ssize_t n;
+
+	while ((n = read(fd, record, sizeof(record) - 1)) > 0) {
+		record[n] = 0;
+		if (strstr(record, text))
+			return true;
+	}
+	return false;
+}
+
+/* Only a VMM that has not asked for the pool needs the kernel log to learn of it. */
+static void test_overflow_logged(int unused)
+{
+	int i, fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	const char *text = "dirty ring pool overflow";
+
+	need_vcpu_mark();
+	if (fd < 0 || write_param(PARAM_POOL, "1"))
+		skip("no kernel log, or the parameters are not writable");
+	for (i = 0; i < 2; i++) {
+		struct env e = { .per_vcpu = i };
+
+		step(i ? "a VMM with per-vCPU rings" : "a VMM with a pool");
+		lseek(fd, 0, SEEK_END);
+		env_init(&e, 1, 0);
+		do {
+			vcpu_mark(e.vcpus[0]);
+			env_get_state(&e);
+		} while (!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW));
+		if (i) {
+			wait_for(kernel_log_has(fd, text), "a message in the kernel log");
+		} else {
+			usleep(100000);
+			TEST_ASSERT(!kernel_log_has(fd, text),
+				    "The kernel log tells what KVM has told");
+		}
+		env_free(&e);
+	}
+	close(fd);
 }
 
 static void run_policy(const char *name)
@@ -186,5 +242,6 @@ const struct test module_tests[] = {
 	{ "module_params",	test_module_params },
 	{ "policy_module",	test_policy_module },
 	{ "without_pool",	test_without_pool },
+	{ "overflow_logged",	test_overflow_logged },
 	{}
 };
