@@ -70,8 +70,10 @@ static void test_overflow(int unused)
 
 	step("clear");
 	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &st, NULL, 0);
-	TEST_ASSERT(st.status == KVM_DIRTY_RING_POOL_OVERFLOW,
-		    "Clearing it returns status 0x%x", st.status);
+	TEST_ASSERT(st.status == KVM_DIRTY_RING_POOL_OVERFLOW &&
+		    st.flags == KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW,
+		    "Clearing it returns status 0x%x, flags 0x%x", st.status,
+		    st.flags);
 	env_get_state(&e);
 	TEST_ASSERT(!e.st.status && e.st.overflows == st.overflows,
 		    "Status 0x%x, %llu overflows after clearing it", e.st.status,

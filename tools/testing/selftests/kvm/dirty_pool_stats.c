@@ -2,6 +2,8 @@
 /*
  * KVM_GET_DIRTY_RING_POOL_STATE, and the same counters as statistics of the VM.
  */
+#include <fcntl.h>
+
 #include "dirty_pool_test.h"
 
 /* The statistic in debugfs; false if there is none. */
@@ -63,6 +65,8 @@ static void test_stats(int unused)
 	step("sums");
 	TEST_ASSERT(e.st.nr_rings == 4 && e.st.cap_flags == 0,
 		    "%u rings, flags 0x%x", e.st.nr_rings, e.st.cap_flags);
+	TEST_ASSERT(ring_entries <= (env_has_page_log(&e) ? 1024 : 256),
+		    "The smallest ring has %u entries", ring_entries);
 	claims = 0;
 	pushed = 0;
 	used = 0;
@@ -107,6 +111,8 @@ static void test_stats(int unused)
 	TEST_ASSERT(e.st.nr_rings == 4 && !memcmp(&one[0], &e.rings[0], sizeof(one[0])) &&
 		    one[1].vcpu_id == 0xeeeeeeee, "%u rings, with room for one",
 		    e.st.nr_rings);
+	TEST_ASSERT(e.st.rings == (uintptr_t)one && !e.st.flags,
+		    "The call changed what userspace had set");
 	vm_dirty_pool_state(e.vm, 0, &e.st, NULL, 0);
 	TEST_ASSERT(e.st.nr_rings == 4, "%u rings, with no room for any", e.st.nr_rings);
 	env_fini(&e);
@@ -200,9 +206,92 @@ static void test_stats_vcpu_ids(int unused)
 	env_free(&e);
 }
 
+#define TRACING		"/sys/kernel/tracing/"
+#define TRACE_EVENTS	TRACING "events/kvm_dirty_ring_pool/enable"
+
+struct traced {
+	uint64_t claims, reserve_claims, vm_claims, returns, pushed;
+	uint64_t parks, drains, exhaustions, lost, policies;
+};
+
+static uint64_t trace_number(const char *line, const char *field)
+{
+	const char *at = strstr(line, field);
+
+	return at ? strtoull(at + strlen(field), NULL, 10) : 0;
+}
+
+static void count_trace(struct traced *t)
+{
+	FILE *file = fopen(TRACING "trace", "r");
+	char line[512];
+
+	TEST_ASSERT(file, "fopen(): %s", strerror(errno));
+	while (fgets(line, sizeof(line), file)) {
+		t->claims += !!strstr(line, "kvm_dirty_pool_claim:");
+		t->reserve_claims += !!strstr(line, " reserve room ");
+		t->vm_claims += strstr(line, "kvm_dirty_pool_claim:") &&
+				strstr(line, " user -1 ");
+		t->returns += !!strstr(line, "kvm_dirty_pool_return:");
+		t->pushed += trace_number(line, " pushed ");
+		t->parks += !!strstr(line, "kvm_dirty_pool_park:");
+		t->drains += !!strstr(line, "kvm_dirty_pool_drain:");
+		t->exhaustions += !!strstr(line, "kvm_dirty_pool_exhausted:");
+		t->lost += trace_number(line, " lost ");
+		t->policies += !!strstr(line, " policy lru");
+	}
+	fclose(file);
+}
+
+/* The tracepoints tell what the counters count. */
+static void test_tracepoints(int unused)
+{
+	struct traced t = {};
+	struct env e = {};
+	uint64_t vm_claims;
+	int fd;
+
+	need_vcpu_mark();
+	env_init(&e, 2, 0);
+	fd = open(TRACING "trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
+	if (fd < 0 || write_param(TRACE_EVENTS, "1"))
+		skip("no %s", TRACE_EVENTS);
+	close(fd);
+	vm_set_dirty_policy(e.vm, "lru");
+	env_mark_all(&e);
+	env_get_state(&e);
+	vm_claims = e.st.claims;
+	do {
+		vcpu_mark(e.vcpus[0]);
+		env_get_state(&e);
+	} while (!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW));
+	env_drain_ring(&e, 1);
+	env_get_state(&e);
+	write_param(TRACE_EVENTS, "0");
+
+	count_trace(&t);
+	TEST_ASSERT(t.claims == e.st.claims && t.reserve_claims == e.st.reserve_claims &&
+		    t.returns == e.st.claims && t.vm_claims == vm_claims,
+		    "%lu claims of %llu, %lu for reserves of %llu, %lu of the VM of %lu, %lu returns",
+		    t.claims, e.st.claims, t.reserve_claims, e.st.reserve_claims,
+		    t.vm_claims, vm_claims, t.returns);
+	TEST_ASSERT(t.pushed == e.st.pushed && t.parks == 2 && t.drains == 1,
+		    "%lu entries of %llu, %lu parks, %lu drains", t.pushed,
+		    e.st.pushed, t.parks, t.drains);
+	/* Marks that are lost after the first one need not be traced as exhaustions. */
+	TEST_ASSERT(e.st.exhaustions - t.exhaustions < e.st.overflows &&
+		    t.lost == e.st.overflows,
+		    "%lu exhaustions of %llu, %lu pages lost of %llu", t.exhaustions,
+		    e.st.exhaustions, t.lost, e.st.overflows);
+	TEST_ASSERT(t.policies == 1, "The policy was traced %lu times", t.policies);
+	env_drain(&e);
+	env_free(&e);
+}
+
 const struct test stat_tests[] = {
 	{ "stats",		test_stats },
 	{ "stats_counted",	test_stats_counted },
 	{ "stats_vcpu_ids",	test_stats_vcpu_ids },
+	{ "tracepoints",	test_tracepoints },
 	{}
 };
