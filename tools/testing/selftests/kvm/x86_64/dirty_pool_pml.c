@@ -320,11 +320,50 @@ static void test_pml_stop(int unused)
 	env_fini(&e);
 }
 
+/* Pages of the log that find no ring count as lost. */
+static void test_pml_lost(int unused)
+{
+	struct kvm_dirty_ring_pool_state st;
+	uint64_t lost, written;
+	struct env e = {};
+	uint32_t i;
+
+	need_pml();
+	need_vcpu_mark();
+	env_init(&e, 2, 0);
+	write_all(&e);
+	env_set_guest(&e, 1, guest_sequential);
+	env_set_writes(&e, 100);
+	env_mark_all(&e);
+	for (i = 0; i < 2; i++)
+		env_run_once(&e, i);
+
+	step("fill the reserves by the other vCPU");
+	do {
+		vcpu_mark(e.vcpus[0]);
+		env_get_state(&e);
+	} while (!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW));
+	vm_dirty_pool_state(e.vm, KVM_DIRTY_RING_POOL_CLEAR_OVERFLOW, &st, NULL, 0);
+
+	step("write");
+	env_run_once(&e, 1);
+	env_get_state(&e);
+	lost = e.st.overflows - st.overflows;
+	written = env_guest_vcpu(&e, 1)->written;
+	/* The guest may have left before it counted the last write. */
+	TEST_ASSERT(lost && (lost == written || lost == written + 1),
+		    "%lu pages written without room, %lu lost", written, lost);
+	TEST_ASSERT(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW, "Status 0x%x",
+		    e.st.status);
+	env_free(&e);
+}
+
 const struct test pml_tests[] = {
 	{ "pml_full",		test_pml_full },
 	{ "pml_straddle",	test_pml_straddle },
 	{ "pml_not_logged",	test_pml_not_logged },
 	{ "pml_kick",		test_pml_kick },
 	{ "pml_stop",		test_pml_stop },
+	{ "pml_lost",		test_pml_lost },
 	{}
 };
