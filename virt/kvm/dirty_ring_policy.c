@@ -405,15 +405,17 @@ void kvm_dirty_pool_policy_put(const struct kvm_dirty_pool_policy *policy)
  * kvm_dirty_pool_policy_name - write the name of a policy with a quantum
  * @policy: the policy
  * @quantum: the quantum, which is left out if it is the policy's own
- * @name: filled in, KVM_DIRTY_RING_POLICY_NAME_MAX bytes
+ * @name: filled in, KVM_DIRTY_RING_POLICY_NAME_MAX bytes, with zeroes to the end
  *
  * Context: any.
  */
 void kvm_dirty_pool_policy_name(const struct kvm_dirty_pool_policy *policy,
 				u32 quantum, char *name)
 {
+	/* All of it goes to userspace. */
+	memset(name, 0, KVM_DIRTY_RING_POLICY_NAME_MAX);
 	if (quantum == policy->quantum)
-		strscpy_pad(name, policy->name, KVM_DIRTY_RING_POLICY_NAME_MAX);
+		strscpy(name, policy->name, KVM_DIRTY_RING_POLICY_NAME_MAX);
 	else
 		snprintf(name, KVM_DIRTY_RING_POLICY_NAME_MAX, "%s:%u",
 			 policy->name, quantum);

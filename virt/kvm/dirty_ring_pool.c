@@ -1189,6 +1189,7 @@ static void pool_selector_seed(struct kvm_dirty_pool *pool,
 int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool, const char *name)
 {
 	struct kvm_dirty_pool_selector *selector, *old;
+	char full[KVM_DIRTY_RING_POLICY_NAME_MAX];
 
 	selector = pool_selector_create(name, pool->max_rings);
 	if (IS_ERR(selector))
@@ -1199,7 +1200,8 @@ int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool, const char *name)
 					lockdep_is_held(&pool->selector_lock));
 	pool_selector_seed(pool, selector);
 	rcu_assign_pointer(pool->selector, selector);
-	trace_kvm_dirty_pool_policy(pool, selector->policy->name);
+	kvm_dirty_pool_policy_name(selector->policy, selector->stay + 1, full);
+	trace_kvm_dirty_pool_policy(pool, full);
 	if (old) {
 		/* Pairs with the claims' preemption-off sections. */
 		synchronize_rcu();

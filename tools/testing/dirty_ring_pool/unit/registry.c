@@ -143,8 +143,11 @@ void test_quantum_names(void)
 	kvm_dirty_pool_get_policy(&vm.pool, name);
 	CHECK(!strcmp(name, "last-used"));
 	EQUAL(kvm_dirty_pool_policy_set_default("lru:2"), 0);
+	/* all of the array goes to userspace */
+	memset(name, 'x', sizeof(name));
 	kvm_dirty_pool_policy_get_default(name);
-	CHECK(!strcmp(name, "lru:2"));
+	CHECK(!memcmp(name, "lru:2" "\0\0\0\0\0\0\0\0\0\0" "\0\0\0\0\0\0\0\0\0\0"
+		      "\0\0\0\0\0\0", sizeof(name)));
 	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, NULL), 0);
 	kvm_dirty_pool_get_policy(&vm.pool, name);
 	CHECK(!strcmp(name, "lru:2"));

@@ -8,10 +8,9 @@
 #include <string.h>
 #include <linux/types.h>
 
-static inline void strscpy_pad(char *to, const char *from, size_t size)
+static inline void strscpy(char *to, const char *from, size_t size)
 {
-	memset(to, 0, size);
-	strncpy(to, from, size - 1);
+	snprintf(to, size, "%s", from);
 }
 
 static inline const char *shim_strchrnul(const char *s, int c)
