@@ -752,7 +752,6 @@ bool kvm_dirty_pool_report_overflow(struct kvm_dirty_pool *pool, bool exits)
 	return overflow && exits;
 }
 
-
 /*
  * Mark one page in the user's last ring: claim, push and return in a row.  Most
  * marks take this path.  The locked instruction of the next claim waits for all
