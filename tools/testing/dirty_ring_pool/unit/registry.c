@@ -119,6 +119,7 @@ void test_quantum_names(void)
 		"lru:", "lru:3", "lru:-1", "lru:+1", "lru: 1", "lru:1x",
 		"lru:4294967296", "lru:1:1", "lru:0x10",
 	};
+	static const char padded[KVM_DIRTY_RING_POLICY_NAME_MAX] = "lru:2";
 	struct kvm_dirty_pool_policy p = { .name = "odd", .pick = lazy_pick };
 	char name[KVM_DIRTY_RING_POLICY_NAME_MAX];
 	u32 quantum, i;
@@ -146,8 +147,7 @@ void test_quantum_names(void)
 	/* all of the array goes to userspace */
 	memset(name, 'x', sizeof(name));
 	kvm_dirty_pool_policy_get_default(name);
-	CHECK(!memcmp(name, "lru:2" "\0\0\0\0\0\0\0\0\0\0" "\0\0\0\0\0\0\0\0\0\0"
-		      "\0\0\0\0\0\0", sizeof(name)));
+	CHECK(!memcmp(name, padded, sizeof(name)));
 	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, NULL), 0);
 	kvm_dirty_pool_get_policy(&vm.pool, name);
 	CHECK(!strcmp(name, "lru:2"));
