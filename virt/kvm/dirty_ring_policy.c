@@ -285,6 +285,13 @@ static bool policy_quantum_valid(u32 quantum)
 	return !quantum || is_power_of_2(quantum);
 }
 
+/* Digits only: kstrtou32() also takes a plus sign and a newline. */
+static bool policy_quantum_parse(const char *digits, u32 *quantum)
+{
+	return !digits[strspn(digits, "0123456789")] &&
+	       !kstrtou32(digits, 10, quantum) && policy_quantum_valid(*quantum);
+}
+
 /* By the first @len characters of @name. */
 static const struct kvm_dirty_pool_policy *policy_find(const char *name, size_t len)
 {
@@ -313,8 +320,8 @@ static const struct kvm_dirty_pool_policy *policy_find(const char *name, size_t 
  *
  * Context: Process context.
  * Return: 0, -EINVAL if the name is empty, not terminated or contains a colon, if
- * there is no pick(), or if the quantum is neither 0 nor a power of two; -EEXIST if the name is
- * in use.
+ * there is no pick(), or if the quantum is neither 0 nor a power of two; -EEXIST if
+ * the name is in use.
  */
 int kvm_dirty_pool_policy_register(struct kvm_dirty_pool_policy *policy)
 {
@@ -360,7 +367,7 @@ EXPORT_SYMBOL_GPL(kvm_dirty_pool_policy_unregister);
  *
  * Context: Process context.
  * Return: the policy, or an ERR_PTR(): -ENOENT if no policy has this name, -EINVAL if
- * the quantum is not a power of two.
+ * the quantum is not in decimal digits, or neither 0 nor a power of two.
  */
 const struct kvm_dirty_pool_policy *
 kvm_dirty_pool_policy_get(const char *name, u32 *quantum)
@@ -376,8 +383,7 @@ kvm_dirty_pool_policy_get(const char *name, u32 *quantum)
 			policy = ERR_PTR(-ENOENT);
 		else if (!*colon)
 			*quantum = policy->quantum;
-		else if (kstrtou32(colon + 1, 10, quantum) ||
-			 !policy_quantum_valid(*quantum))
+		else if (!policy_quantum_parse(colon + 1, quantum))
 			policy = ERR_PTR(-EINVAL);
 	} else {
 		policy = policy_default;

@@ -117,7 +117,7 @@ void test_quantum_names(void)
 {
 	static const char *const bad[] = {
 		"lru:", "lru:3", "lru:-1", "lru:+1", "lru: 1", "lru:1x",
-		"lru:4294967296", "lru:1:1", "lru:0x10",
+		"lru:4294967296", "lru:1:1", "lru:0x10", "lru:1\n", "lru:\n1",
 	};
 	static const char padded[KVM_DIRTY_RING_POLICY_NAME_MAX] = "lru:2";
 	struct kvm_dirty_pool_policy p = { .name = "odd", .pick = lazy_pick };
@@ -131,6 +131,7 @@ void test_quantum_names(void)
 	}
 	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "lr:1"), -ENOENT);
 	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, ":1"), -ENOENT);
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "lru\n"), -ENOENT);
 	kvm_dirty_pool_get_policy(&vm.pool, name);
 	CHECK(!strcmp(name, "round-robin:16"));
 	/* a quantum that is the policy's own is not told */

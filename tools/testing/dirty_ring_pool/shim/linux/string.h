@@ -19,12 +19,14 @@ static inline const char *shim_strchrnul(const char *s, int c)
 }
 #define strchrnul shim_strchrnul
 
-/* As the kernel's: a whole number and nothing else, but a newline. */
+/* As the kernel's: a whole number, maybe with a plus sign or a newline. */
 static inline int kstrtou32(const char *s, unsigned int base, u32 *result)
 {
 	unsigned long long value;
 	char *end;
 
+	if (*s == '+')
+		s++;
 	if (*s < '0' || *s > '9')
 		return -EINVAL;
 	errno = 0;
