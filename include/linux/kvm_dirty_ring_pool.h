@@ -216,8 +216,9 @@ struct kvm_dirty_pool_ops {
  *	the pool.  @prev is the ring that was tried before; for the first try the
  *	ring that the user claimed last, or KVM_DIRTY_POOL_NONE.  A ring that is
  *	claimed, parked or does not exist wastes a try, but does no harm
- * @put: @ring has become FREE and its user leaves it; another user may have claimed
- *	it already.  Also called for rings that were FREE before.  Optional
+ * @put: @ring has become FREE and its user leaves it, or the user is the VM, which
+ *	threads share; another user may have claimed it already.  Also called for
+ *	rings that were FREE before.  Optional
  * @list: entry in the list of policies, under the registry's lock
  *
  * A policy decides about the order only, and the ring's word about ownership: a
@@ -259,7 +260,8 @@ struct kvm_dirty_pool_selector {
  * @avail: bitmap of the rings that are neither parked nor detached; a bit is written
  *	by the owner of the ring's claim
  * @room: bitmap of the rings whose reserve is not full; a hint
- * @vm_user: the user for marks without a vCPU; shared, so that only @last is of use
+ * @vm_user: the user for marks without a vCPU; shared, so that only @last and @ask
+ *	are of use
  * @nr_reserve: number of rings with reserve entries that are not reset yet
  * @nr_gated: number of vCPUs that the gate kept out, and that have not passed since
  * @nr_attached: number of rings that are not DETACHED

@@ -185,12 +185,16 @@ static void pool_put(struct kvm_dirty_pool *pool,
 		selector->policy->put(selector->data, ring->index);
 }
 
-/* The next claim of @user asks the policy.  Not inlined: once in a quantum only. */
+/*
+ * @ring is FREE, and @user may leave it.  If @done, its next claim asks the policy.
+ * Not inlined: once in a quantum only, except for the VM's user.
+ */
 static noinline void pool_leave(struct kvm_dirty_pool *pool,
 				struct kvm_dirty_pool_user *user,
-				struct kvm_dirty_pool_ring *ring)
+				struct kvm_dirty_pool_ring *ring, bool done)
 {
-	WRITE_ONCE(user->ask, true);
+	if (done)
+		WRITE_ONCE(user->ask, true);
 	pool_put(pool, ring);
 }
 
@@ -287,6 +291,24 @@ pool_quantum_done(const struct kvm_dirty_pool_selector *selector,
 	u32 changed = claim->first ^ claim->ring->dirty_index;
 
 	return (changed ?: ~0u) & ~selector->stay;
+}
+
+/*
+ * Return a ring as FREE.  Threads and interrupts share the VM's user, and any of them
+ * may have moved it to another ring since this one was claimed.  A policy that is
+ * not told would miss a ring with which nobody stays, so it is told always.
+ */
+static __always_inline void
+pool_return_free(struct kvm_dirty_pool *pool,
+		 const struct kvm_dirty_pool_selector *selector,
+		 struct kvm_dirty_pool_user *user,
+		 const struct kvm_dirty_pool_claim *claim)
+{
+	bool done = pool_quantum_done(selector, claim);
+
+	pool_release(claim->ring, KVM_DIRTY_POOL_FREE);
+	if (unlikely(done || user->id == KVM_DIRTY_POOL_VM_USER))
+		pool_leave(pool, user, claim->ring, done);
 }
 
 static __always_inline void pool_claimed(struct kvm_dirty_pool_user *user,
@@ -658,7 +680,6 @@ static __always_inline void pool_return(struct kvm_dirty_pool *pool,
 {
 	struct kvm_dirty_pool_ring *ring = claim->ring;
 	u32 pushed = ring->dirty_index - claim->first;
-	bool leave;
 	u32 reset;
 
 	pool_count(&ring->pushed, pushed);
@@ -692,10 +713,7 @@ static __always_inline void pool_return(struct kvm_dirty_pool *pool,
 		}
 	}
 
-	leave = pool_quantum_done(rcu_dereference_sched(pool->selector), claim);
-	pool_release(ring, KVM_DIRTY_POOL_FREE);
-	if (leave)
-		pool_leave(pool, user, ring);
+	pool_return_free(pool, rcu_dereference_sched(pool->selector), user, claim);
 }
 
 /**
@@ -778,7 +796,6 @@ static __always_inline bool pool_mark_last(struct kvm_dirty_pool *pool,
 	const struct kvm_dirty_pool_selector *selector;
 	struct kvm_dirty_pool_ring *ring;
 	struct kvm_dirty_pool_claim claim;
-	bool leave;
 
 	selector = rcu_dereference_sched(pool->selector);
 	ring = READ_ONCE(user->last);
@@ -799,10 +816,7 @@ static __always_inline bool pool_mark_last(struct kvm_dirty_pool *pool,
 
 	pool_count(&ring->pushed, 1);
 	trace_kvm_dirty_pool_return(pool, ring->index, user->id, 1);
-	leave = pool_quantum_done(selector, &claim);
-	pool_release(ring, KVM_DIRTY_POOL_FREE);
-	if (unlikely(leave))
-		pool_leave(pool, user, ring);
+	pool_return_free(pool, selector, user, &claim);
 	return true;
 }
 

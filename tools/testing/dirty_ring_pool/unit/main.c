@@ -120,6 +120,7 @@ static const struct {
 	{ "quantum: for how long a user stays", test_quantum },
 	{ "quantum: alone in the pool", test_quantum_alone },
 	{ "quantum: a parked ring is left", test_quantum_parked },
+	{ "quantum: a user that threads share", test_quantum_shared },
 	{ "quantum: what is no quantum", test_quantum_names },
 	{ "the list of built-in policies is the registry's", test_builtin },
 	{ "policy without memory keeps no module", test_nomem_module },

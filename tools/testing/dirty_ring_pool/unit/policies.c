@@ -185,6 +185,33 @@ void test_quantum_parked(void)
 	vm_exit(&vm);
 }
 
+/*
+ * The VM's user is shared: another thread can move it to another ring, and nobody
+ * stays with the first one then.
+ */
+void test_quantum_shared(void)
+{
+	struct kvm_dirty_pool_user *user = &vm.pool.vm_user;
+	struct kvm_dirty_pool_claim first, second;
+
+	vm_init(&vm, 3, 3, 16, 4, "lru:4", 0);
+	EQUAL(claim_flags(-1, &first, 0), 0);
+	EQUAL(claim_flags(-1, &second, 0), 1);
+	preempt_disable();
+	kvm_dirty_pool_push(&first, 0, 0);
+	kvm_dirty_pool_return(&vm.pool, user, &first);
+	kvm_dirty_pool_push(&second, 0, 0);
+	kvm_dirty_pool_return(&vm.pool, user, &second);
+	preempt_enable();
+	EQUAL(vm_mark(&vm, 0, 0, 0, 4, 0), 4);
+	EQUAL(vm.ring[2].dirty_index, 4);
+	EQUAL(touch(0), 0);
+	/* it still stays with its last ring */
+	EQUAL(vm_mark(&vm, -1, 0, 0, 1, 0), 1);
+	EQUAL(vm.ring[1].dirty_index, 2);
+	vm_exit(&vm);
+}
+
 void test_policy_long(void)
 {
 	u32 p, i;

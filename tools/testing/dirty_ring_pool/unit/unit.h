@@ -88,6 +88,7 @@ void test_mru(void);
 void test_quantum(void);
 void test_quantum_alone(void);
 void test_quantum_parked(void);
+void test_quantum_shared(void);
 void test_policy_long(void);
 void test_next(void);
 void test_many_rings(void);
