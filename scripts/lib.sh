@@ -177,7 +177,7 @@ policy_samples() {
 		file=dirty_ring_policy_${policy//-/_}.c
 		[[ -f samples/kvm/$file ]] ||
 			die "there is no policy $policy" \
-			    "add samples/kvm/$file, or use one of: ${BUILTIN_POLICIES[*]}"
+			    "add samples/kvm/$file, or use one that scripts/lib.sh lists: ${BUILTIN_POLICIES[*]}"
 		printf '%s\n' "$file"
 	done | sort -u
 }
