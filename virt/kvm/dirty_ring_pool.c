@@ -556,6 +556,7 @@ static noinline bool pool_claim_slow(struct kvm_dirty_pool *pool,
 	if (unlikely(atomic_read(&pool->overflow)) &&
 	    READ_ONCE(pool->full_at) == resets) {
 		atomic64_inc(&pool->exhaustions);
+		trace_kvm_dirty_pool_exhausted(pool, user->id);
 		return false;
 	}
 
