@@ -374,6 +374,12 @@ static void setup_claim3(void)
 	base(3, 8, 2);
 }
 
+/* As the VM's user, which the threads share. */
+static void body_shared(u32 me)
+{
+	finished[me] = mark_as(&vm.pool.vm_user, me, 1, 0, NULL);
+}
+
 static void body_one(u32 me)
 {
 	mark(me, 1);
@@ -955,6 +961,7 @@ static const struct {
 	{ { "claim-3-threads", 3, body_one }, setup_claim2, 2, true },
 	{ { "claim-3-rings", 3, body_one }, setup_claim3, 2, true },
 	{ { "hold-two", 2, body_hold_two }, setup_claim3, 3, true },
+	{ { "shared-user", 2, body_shared }, setup_claim3, -1, true },
 	{ { "park-reset", 2, body_park }, setup_park, -1, true },
 	{ { "mark-reset", 2, body_fast }, setup_fast, -1, true },
 	{ { "reserve-reset", 2, body_park }, setup_reserve, -1, true },
