@@ -102,8 +102,10 @@ static void *pool_lru_create(u32 max_rings)
 		return NULL;
 
 	/*
-	 * Twice the number of rings: while the head does not move, each ring may
-	 * have been taken out of its cell and queued again in another one.
+	 * The number of rings would do: a ring has one cell from head to tail at
+	 * most, because @queued is cleared only after the head has passed the cell.
+	 * With twice as many, a claimant that has read an old head finds its cell
+	 * written anew less often.
 	 */
 	size = roundup_pow_of_two(2 * max_rings);
 	lru->mask = size - 1;

@@ -281,8 +281,9 @@ static void pool_settle_reset(struct kvm_dirty_pool *pool,
 }
 
 /*
- * A user stays with its ring until dirty_index passes a multiple of the quantum, that
- * is, for a quantum of entries at most.  It does not stay if it pushed nothing.
+ * A user stays with its ring until dirty_index passes a multiple of the quantum.  It
+ * fills a quantum of entries at most, but for the last claim, which is not cut.  It
+ * does not stay if it pushed nothing.
  */
 static __always_inline bool
 pool_quantum_done(const struct kvm_dirty_pool_selector *selector,
@@ -1207,12 +1208,13 @@ static void pool_selector_seed(struct kvm_dirty_pool *pool,
 /**
  * kvm_dirty_pool_set_policy - switch the policy
  * @pool: the pool
- * @name: of the new policy; NULL for the default
+ * @name: of the new policy, NAME or NAME:QUANTUM; NULL for the default
  *
- * Claims continue during the switch.  The order in which rings were used is lost.
+ * Claims continue during the switch.  The order in which rings were used is lost.  A
+ * user that has filled a quantum of the old policy asks the new one.
  *
  * Context: Process context, sleeps for a grace period.
- * Return: 0, -ENOENT for an unknown name, -ENOMEM.
+ * Return: 0, -ENOENT for an unknown name, -EINVAL for a bad quantum, -ENOMEM.
  */
 int kvm_dirty_pool_set_policy(struct kvm_dirty_pool *pool, const char *name)
 {
