@@ -102,12 +102,10 @@ static void *pool_lru_create(u32 max_rings)
 		return NULL;
 
 	/*
-	 * The number of rings would do: a ring has one cell from head to tail at
-	 * most, because @queued is cleared only after the head has passed the cell.
-	 * With twice as many, a claimant that has read an old head finds its cell
-	 * written anew less often.
+	 * Enough: a ring has one cell between tail and head at most, because @queued
+	 * is cleared only after the head has passed the cell.
 	 */
-	size = roundup_pow_of_two(2 * max_rings);
+	size = roundup_pow_of_two(max_rings);
 	lru->mask = size - 1;
 	lru->cells = kvcalloc(size, sizeof(*lru->cells), GFP_KERNEL_ACCOUNT);
 	lru->queued = bitmap_zalloc(max_rings, GFP_KERNEL_ACCOUNT);
