@@ -231,6 +231,8 @@ static void test_errno_ioctl(int unused)
 	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru:"), EINVAL);
 	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru:3"), EINVAL);
 	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru:16 "), EINVAL);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru:+16"), EINVAL);
+	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lru:16\n"), EINVAL);
 	expect_pool_error(vm, __vm_set_dirty_policy(vm, "lr:16"), ENOENT);
 	expect_pool_error(vm, set_policy(vm, bad), EFAULT);
 	expect_pool_error(vm, get_policy(vm, bad), EFAULT);
