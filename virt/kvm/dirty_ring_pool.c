@@ -199,18 +199,6 @@ static noinline void pool_leave(struct kvm_dirty_pool *pool,
 }
 
 /*
- * As above, for a ring that is parked, and that is put when a reset frees it.  That
- * may be before the next claim of @user, which would find the ring FREE then.
- */
-static void pool_leave_parked(struct kvm_dirty_pool *pool,
-			      struct kvm_dirty_pool_user *user)
-{
-	/* Without a quantum, a user does not leave a ring that is FREE again. */
-	if (~rcu_dereference_sched(pool->selector)->stay)
-		WRITE_ONCE(user->ask, true);
-}
-
-/*
  * Free a parked ring that is empty and that the caller has claimed.  A ring with
  * reserve entries is parked, and a parked ring takes no other entries, so its
  * reserve is drained exactly when the ring is.
@@ -283,7 +271,8 @@ static void pool_settle_reset(struct kvm_dirty_pool *pool,
 /*
  * A user stays with its ring until dirty_index passes a multiple of the quantum.  It
  * fills a quantum of entries at most, but for the last claim, which is not cut.  It
- * does not stay if it pushed nothing.
+ * does not stay if it pushed nothing.  It does stay with a ring that was parked and is
+ * drained by its next claim: a vCPU that exits for its ring would else fill others.
  */
 static __always_inline bool
 pool_quantum_done(const struct kvm_dirty_pool_selector *selector,
@@ -690,7 +679,6 @@ static __always_inline void pool_return(struct kvm_dirty_pool *pool,
 	if (unlikely(claim->word & KVM_DIRTY_POOL_PARKED)) {
 		if (pool_ring_full(ring))
 			clear_bit(ring->index, pool->room);
-		pool_leave_parked(pool, user);
 		pool_settle(pool, ring, claim->word);
 		return;
 	}
@@ -707,7 +695,6 @@ static __always_inline void pool_return(struct kvm_dirty_pool *pool,
 			pool_count(&ring->parks, 1);
 			clear_bit(ring->index, pool->avail);
 			trace_kvm_dirty_pool_park(pool, ring->index, user->id);
-			pool_leave_parked(pool, user);
 			pool_settle(pool, ring, claim->word);
 			pool->ops->notify(pool, user, ring,
 					  KVM_DIRTY_POOL_EV_PARK);

@@ -119,7 +119,7 @@ static const struct {
 	{ "OVERFLOW is told once", test_overflow_told },
 	{ "quantum: for how long a user stays", test_quantum },
 	{ "quantum: alone in the pool", test_quantum_alone },
-	{ "quantum: a parked ring is left", test_quantum_parked },
+	{ "quantum: a ring that was drained is kept", test_quantum_drained },
 	{ "quantum: a user that threads share", test_quantum_shared },
 	{ "quantum: what is no quantum", test_quantum_names },
 	{ "the list of built-in policies is the registry's", test_builtin },

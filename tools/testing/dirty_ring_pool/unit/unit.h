@@ -87,7 +87,7 @@ void test_lru(void);
 void test_mru(void);
 void test_quantum(void);
 void test_quantum_alone(void);
-void test_quantum_parked(void);
+void test_quantum_drained(void);
 void test_quantum_shared(void);
 void test_policy_long(void);
 void test_next(void);
