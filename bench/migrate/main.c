@@ -488,8 +488,8 @@ static int be_both(void)
 	if (waitpid(child, &status, 0) != child)
 		return VM_FAILED;
 	/* Once its result is known, an emulator fault no longer matters. */
-	if (WIFEXITED(status) && WEXITSTATUS(status) == VM_EMULATOR_FAULT)
-		return code && !vm.lost ? VM_EMULATOR_FAULT : code;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EMULATOR_FAULT)
+		return code && !vm.lost ? EMULATOR_FAULT : code;
 	return code ? code : WIFEXITED(status) ? WEXITSTATUS(status) : VM_FAILED;
 }
 

@@ -21,7 +21,6 @@
 #include "migrate.h"
 
 #define TIMEOUT_S	40
-#define MAX_REPEATS	5	/* of a test, by faults of the emulator */
 /*
  * Guest-physical pages that neither the guest nor its device uses, so that no
  * later write makes up for a missing mark.
@@ -148,8 +147,8 @@ static void end_destination(pid_t child, int fd, bool expect_good)
 
 	close(fd);
 	check(waitpid(child, &status, 0) == child, "waitpid() failed");
-	if (WIFEXITED(status) && WEXITSTATUS(status) == VM_EMULATOR_FAULT && !vm.lost)
-		_exit(VM_EMULATOR_FAULT);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EMULATOR_FAULT && !vm.lost)
+		_exit(EMULATOR_FAULT);
 	check(!expect_good || (WIFEXITED(status) && !WEXITSTATUS(status)),
 	      "the destination ended with status 0x%x", status);
 }
@@ -284,8 +283,8 @@ static void test_killed(const char *mode)
 	ret = read_half(fds[1]);
 	kill(source, SIGKILL);
 	check(waitpid(source, &status, 0) == source, "waitpid() failed");
-	if (WIFEXITED(status) && WEXITSTATUS(status) == VM_EMULATOR_FAULT)
-		_exit(VM_EMULATOR_FAULT);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EMULATOR_FAULT)
+		_exit(EMULATOR_FAULT);
 	check(!ret, "no pages");
 	check(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
 	      "the source ended with status 0x%x before it was killed", status);
@@ -925,7 +924,7 @@ int main(int argc, char **argv)
 			if (tries)
 				printf("# the emulator broke the guest: once more\n");
 			code = run_test(&tests[i]);
-		} while (code == VM_EMULATOR_FAULT && ++tries <= MAX_REPEATS);
+		} while (code == EMULATOR_FAULT && ++tries <= EMULATOR_REPEATS);
 		failed += !!code;
 		printf("%sok %u %s # %.1f s\n", code ? "not " : "", ++n, name,
 		       (now_ns() - start) / 1e9);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The VM, see vm.h. */
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -45,15 +44,6 @@ int fail(const char *mend, const char *format, ...)
 	return -1;
 }
 
-bool vm_emulated(void)
-{
-	unsigned int eax, ebx, ecx, edx;
-
-	__cpuid(0x40000000, eax, ebx, ecx, edx);
-	/* "TCGTCGTCGTCG" */
-	return ebx == 0x54474354 && ecx == 0x43544743 && edx == 0x47435447;
-}
-
 /* -- What harvest.c calls */
 
 static void set_dirty(void *arg, __u32 slot, __u64 page)
@@ -91,14 +81,14 @@ static void kick(int sig)
 
 void vm_broken(struct vm_vcpu *v)
 {
-	bool emulator = vm_emulated() && !v->vm->lost;
+	bool emulator = cpu_is_emulated() && !v->vm->lost;
 	struct kvm_regs regs = { };
 
 	ioctl(v->fd, KVM_GET_REGS, &regs);
 	fail(emulator ? "this is QEMU's emulation of SVM; do it again" : NULL,
 	     "vCPU %u made exit %u, with RIP 0x%llx, RSP 0x%llx", v->index,
 	     v->run->exit_reason, regs.rip, regs.rsp);
-	_exit(emulator ? VM_EMULATOR_FAULT : VM_FAILED);
+	_exit(emulator ? EMULATOR_FAULT : VM_FAILED);
 }
 
 /* The guest halted: sleep until its rest is over, or it must stop. */
@@ -372,8 +362,8 @@ void vm_expired(struct vm *vm)
 			continue;
 		fprintf(stderr, "%s  vCPU %u: rip 0x%llx, state %u, %u stamps\n",
 			fail_prefix, i, regs.rip, vm->params->vcpu[i].state, vm_stamps(vm, i));
-		if (regs.rip >> 63 && vm_emulated() && !vm->lost)
-			code = VM_EMULATOR_FAULT;
+		if (emulator_broke(0, regs.rip) && !vm->lost)
+			code = EMULATOR_FAULT;
 	}
 	_exit(code);
 }

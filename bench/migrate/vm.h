@@ -12,6 +12,7 @@
 #include <linux/kvm.h>
 
 #include "guest/params.h"
+#include "dirty_pool_emulator.h"
 #include "harvest.h"
 
 #define VM_PAGE_SIZE	4096ul
@@ -21,7 +22,7 @@
 enum vm_exit {
 	VM_OK,
 	VM_FAILED,
-	VM_EMULATOR_FAULT = 77,		/* see vm_emulated(): try again */
+	/* EMULATOR_FAULT: try again */
 };
 
 struct vm_config {
@@ -113,14 +114,6 @@ extern const char *fail_prefix;
 int fail(const char *mend, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/*
- * Is the CPU emulated by QEMU's TCG?  QEMU 7.2's SVM lets a guest go on, once
- * in a long while, with the registers of the kernel that runs it.  It then
- * shuts down, or faults for ever with RIP in the upper half.  Nothing in KVM
- * can do that, so what was measured is to be measured again.
- */
-bool vm_emulated(void);
-
 /* tracker, policy, nostop and threads of a mode, as in 'migrate --help' */
 int vm_parse_mode(struct vm_config *config, const char *mode);
 
@@ -161,7 +154,7 @@ void vm_broken(struct vm_vcpu *v) __attribute__((noreturn));
 
 /*
  * The time is up: print where each vCPU is and end the process with VM_FAILED, or
- * with VM_EMULATOR_FAULT if the emulator broke the guest.
+ * with EMULATOR_FAULT if the emulator broke the guest.
  */
 void vm_expired(struct vm *vm) __attribute__((noreturn));
 

@@ -76,7 +76,7 @@ def main():
     except Hung as e:
         print(e, flush=True)
         # scripts/migrate-qemu goes on in another VM
-        sys.exit(75)
+        sys.exit(77)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 #ifndef SELFTEST_KVM_DIRTY_POOL_UTIL_H
 #define SELFTEST_KVM_DIRTY_POOL_UTIL_H
 
+#include "dirty_pool_emulator.h"
 #include "kvm_util.h"
 
 /* Called for every harvested entry. */
@@ -75,15 +76,6 @@ static inline bool vcpu_dirty_ring_exit(struct kvm_vcpu *vcpu)
 uint32_t vcpu_harvest_dirty_ring(struct kvm_vcpu *vcpu, uint32_t max,
 				 dirty_gfn_fn fn, void *arg);
 
-/*
- * An emulated CPU may break a guest.  A process that finds its guest broken exits
- * with EMULATOR_FAULT.  The process that started it runs it again, up to EMULATOR_REPEATS
- * times.
- */
-#define EMULATOR_FAULT		77
-#define EMULATOR_REPEATS	5
-
-bool cpu_is_emulated(void);
 /* Did the emulator break the guest, and not KVM?  With the vCPU out of KVM_RUN. */
 bool is_emulator_fault(struct kvm_vcpu *vcpu);
 /* By the process that waited for it: @status is that of waitpid(). */

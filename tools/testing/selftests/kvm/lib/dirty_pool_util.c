@@ -13,11 +13,6 @@ const char * const dirty_pool_policies[NR_DIRTY_POOL_POLICIES] = {
 	"round-robin", "lru", "last-used", "mru",
 };
 
-bool __weak cpu_is_emulated(void)
-{
-	return false;
-}
-
 bool __weak is_emulator_fault(struct kvm_vcpu *vcpu)
 {
 	return false;
