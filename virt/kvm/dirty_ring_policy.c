@@ -292,7 +292,13 @@ static bool policy_quantum_parse(const char *digits, u32 *quantum)
 	       !kstrtou32(digits, 10, quantum) && policy_quantum_valid(*quantum);
 }
 
-/* By the first @len characters of @name. */
+/* @name need not end after @len characters. */
+static bool policy_is(const struct kvm_dirty_pool_policy *policy, const char *name,
+		      size_t len)
+{
+	return strlen(policy->name) == len && !memcmp(policy->name, name, len);
+}
+
 static const struct kvm_dirty_pool_policy *policy_find(const char *name, size_t len)
 {
 	struct kvm_dirty_pool_policy *policy;
@@ -301,13 +307,12 @@ static const struct kvm_dirty_pool_policy *policy_find(const char *name, size_t 
 	lockdep_assert_held(&policy_lock);
 
 	for (i = 0; i < ARRAY_SIZE(policy_builtin); i++) {
-		policy = policy_builtin[i];
-		if (strlen(policy->name) == len && !memcmp(policy->name, name, len))
-			return policy;
+		if (policy_is(policy_builtin[i], name, len))
+			return policy_builtin[i];
 	}
 
 	list_for_each_entry(policy, &policy_list, list) {
-		if (strlen(policy->name) == len && !memcmp(policy->name, name, len))
+		if (policy_is(policy, name, len))
 			return policy;
 	}
 
