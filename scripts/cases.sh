@@ -69,7 +69,7 @@ kvm_modules() {
 	dirty_pool_test -t park || return 1
 	dirty_pool_test -t policy_module || return 1
 	kvm_load || return 1
-	module_is kvm dirty_ring_pool=N dirty_ring_policy=lru || return 1
+	module_is kvm dirty_ring_pool=N dirty_ring_policy=emptiest || return 1
 	dirty_pool_test -t reported_2
 }
 

@@ -164,7 +164,7 @@ cpu_others() {
 list() { tr -s ' ,' '\n' <<< "$*" | sed '/^$/d' | paste -sd,; }
 
 # The policies that are built in: policy_builtin[] of virt/kvm/dirty_ring_policy.c
-BUILTIN_POLICIES=(round-robin lru last-used mru)
+BUILTIN_POLICIES=(round-robin lru last-used emptiest)
 
 # policy_samples MODE...: the sources in samples/kvm/ of policies that are not
 # built in.  A MODE is a policy, maybe with a quantum or a flag, as in "lru:16+nostop".

@@ -51,7 +51,7 @@ static struct migrate_config migrate_config = {
 	.after_ms = 100,
 };
 
-static const char *mode = "lru+nostop";
+static const char *mode = "emptiest+nostop";
 static unsigned int before_ms = 500;
 static unsigned int timeout_s = 40;
 static unsigned int run_number = 1;

@@ -31,7 +31,7 @@
 #define MAX_LIST		16
 
 /* Stands for the pool where one policy is enough. */
-#define MAIN_POLICY		"lru"
+#define MAIN_POLICY		"emptiest"
 
 static struct bench_mode modes[MAX_MODES];
 static unsigned int nr_modes;

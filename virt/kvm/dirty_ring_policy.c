@@ -8,9 +8,12 @@
  * that the policy missed.
  */
 #include <linux/bitmap.h>
+#include <linux/hash.h>
 #include <linux/kvm_dirty_ring_pool.h>
 #include <linux/log2.h>
+#include <linux/math.h>
 #include <linux/module.h>
+#include <linux/prandom.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -175,95 +178,58 @@ static struct kvm_dirty_pool_policy pool_lru = {
 };
 
 /*
- * mru: the FREE ring that was returned last, so that few rings are hot.  The rings
- * form a stack.  The low half of @top holds the ring + 1, the high half a tag that
- * each change increments.  The tag protects against ABA: a claimant may read @next of
- * a ring that is then popped and pushed again, on top of other rings.
+ * emptiest: of four rings the one with the fewest entries, so that all rings fill
+ * alike, whoever writes.  Three of them are taken at random: to look at a ring costs a
+ * cache miss, and to look at all of them would cost as many as there are vCPUs.
+ *
+ * Rings that fill alike are parked at the same time, and all vCPUs stop together.  So
+ * the first ring is always among the four, and is kept ahead of the others by a quarter
+ * of its size.  When it is parked, the others have room for what is marked until they
+ * are drained, if userspace drains four times as fast as the guest writes.
+ *
+ * There is no state.  The ring that was tried before, and its index, are the seed.
  */
-struct pool_mru {
-	atomic64_t top ____cacheline_aligned_in_smp;
-	u32 *next;
-	unsigned long *queued;
-};
+#define POOL_EMPTIEST_TRIES	4
+#define POOL_EMPTIEST_LEAD	4
 
-static void pool_mru_destroy(void *data)
+static u32 pool_emptiest_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 {
-	struct pool_mru *mru = data;
+	u32 nr = kvm_dirty_pool_nr_rings(pool);
+	u32 best = KVM_DIRTY_POOL_NONE;
+	u32 seed = 0, least = ~0u, at = 0;
+	int i;
 
-	bitmap_free(mru->queued);
-	kvfree(mru->next);
-	kfree(mru);
-}
+	if (prev < nr)
+		seed = hash_32(prev + READ_ONCE(pool->rings[prev]->dirty_index), 32);
 
-static void *pool_mru_create(u32 max_rings)
-{
-	struct pool_mru *mru;
+	for (i = 0; i < POOL_EMPTIEST_TRIES; i++) {
+		struct kvm_dirty_pool_ring *ring;
+		u32 used;
 
-	mru = kzalloc(sizeof(*mru), GFP_KERNEL_ACCOUNT);
-	if (!mru)
-		return NULL;
+		at = kvm_dirty_pool_next(pool, at);
+		if (at >= nr)
+			break;
 
-	mru->next = kvcalloc(max_rings, sizeof(*mru->next), GFP_KERNEL_ACCOUNT);
-	mru->queued = bitmap_zalloc(max_rings, GFP_KERNEL_ACCOUNT);
-	if (!mru->next || !mru->queued) {
-		pool_mru_destroy(mru);
-		return NULL;
+		ring = pool->rings[at];
+		used = kvm_dirty_pool_used(ring);
+		if (!at)
+			used -= min_t(u32, used, (ring->mask + 1) / POOL_EMPTIEST_LEAD);
+		if (at != prev && used < least && !atomic_read(&ring->word)) {
+			least = used;
+			best = at;
+		}
+
+		seed = next_pseudo_random32(seed);
+		at = reciprocal_scale(seed, nr);
 	}
 
-	return mru;
+	return best;
 }
 
-static s64 pool_mru_top(s64 old, u32 ring_plus_1)
-{
-	return (s64)(((((u64)old >> 32) + 1) << 32) | ring_plus_1);
-}
-
-static u32 pool_mru_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
-{
-	struct pool_mru *mru = data;
-	s64 top = atomic64_read(&mru->top);
-	u32 ring;
-
-	do {
-		/* The low half of @top is 0 if the stack is empty. */
-		ring = (u32)top - 1;
-		if (ring == KVM_DIRTY_POOL_NONE)
-			return KVM_DIRTY_POOL_NONE;
-		/*
-		 * The address dependency orders the read of next after that of
-		 * top, even if top comes from a failed exchange.  Pairs with the
-		 * release in pool_mru_put().
-		 */
-	} while (!atomic64_try_cmpxchg(&mru->top, &top,
-			pool_mru_top(top, READ_ONCE(mru->next[ring]))));
-
-	pool_dequeued(mru->queued, ring);
-	return ring;
-}
-
-static void pool_mru_put(void *data, u32 ring)
-{
-	struct pool_mru *mru = data;
-	s64 top;
-
-	if (!pool_queue_once(mru->queued, ring))
-		return;
-
-	top = atomic64_read(&mru->top);
-	do {
-		WRITE_ONCE(mru->next[ring], (u32)top);
-		/* Release of next; pairs with pool_mru_pick(). */
-	} while (!atomic64_try_cmpxchg_release(&mru->top, &top,
-					       pool_mru_top(top, ring + 1)));
-}
-
-static struct kvm_dirty_pool_policy pool_mru = {
-	.name		= "mru",
+static struct kvm_dirty_pool_policy pool_emptiest = {
+	.name		= "emptiest",
 	.quantum	= KVM_DIRTY_POOL_QUANTUM,
-	.create		= pool_mru_create,
-	.destroy	= pool_mru_destroy,
-	.pick		= pool_mru_pick,
-	.put		= pool_mru_put,
+	.pick		= pool_emptiest_pick,
 };
 
 /*
@@ -274,10 +240,10 @@ static DEFINE_MUTEX(policy_lock);
 static LIST_HEAD(policy_list);
 
 static struct kvm_dirty_pool_policy *const policy_builtin[] = {
-	&pool_last_used, &pool_round_robin, &pool_lru, &pool_mru,
+	&pool_last_used, &pool_round_robin, &pool_lru, &pool_emptiest,
 };
 
-static const struct kvm_dirty_pool_policy *policy_default = &pool_lru;
+static const struct kvm_dirty_pool_policy *policy_default = &pool_emptiest;
 static u32 policy_default_quantum = KVM_DIRTY_POOL_QUANTUM;
 
 static bool policy_quantum_valid(u32 quantum)

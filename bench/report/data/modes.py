@@ -5,9 +5,9 @@ mode is called POLICY or POLICY+FLAG."""
 BASELINES = ("bitmap", "per-vcpu")
 # The policies that are built in, in the order in which they are shown.  Others
 # come after these.
-POLICIES = ("round-robin", "lru", "last-used", "mru")
+POLICIES = ("round-robin", "lru", "last-used", "emptiest")
 # The kernel's default
-DEFAULT = "lru"
+DEFAULT = "emptiest"
 NOSTOP = DEFAULT + "+nostop"
 
 

@@ -193,7 +193,7 @@ def device(bench, run):
             "merge that bitmap at each harvest.</p>"
             "<p>With a pool the VM has more exits, which the benchmark does not count here: the device's "
             "half of the pages takes no room in per-vCPU rings, but does in those of a pool: "
-            f"{bd.med(pushed):,.0f} entries there. A policy that stays with one ring (last-used, mru) parks it "
+            f"{bd.med(pushed):,.0f} entries there. A policy that stays with one ring (last-used) parks it "
             "for the device's marks alone, and each park makes a vCPU exit, unless with NOSTOP.</p>" +
             table(["", "per page of the device, benchmark", "times per-vCPU", "VM", "times per-vCPU",
                    "exits in the VM", "times per-vCPU"], rows))

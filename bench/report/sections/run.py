@@ -132,8 +132,8 @@ def figures(data, figure):
             "dirtied. The bitmap has none. Without NOSTOP the vCPU that parks a ring exits "
             "once, to drain it; with NOSTOP it continues with another ring, and the eventfd "
             "wakes the reaper. Userspace drains all rings at each exit. Under a policy that "
-            "spreads marks over the rings (round-robin, lru) one exit serves several; under "
-            "one that stays with a ring (last-used, mru) rings fill one by one, as per-vCPU "
+            "spreads marks over the rings (all but last-used) one exit serves several; under "
+            "one that stays with a ring (last-used) rings fill one by one, as per-vCPU "
             "rings do."))
     parts = chart.panels(summary, "still_share", shown, 100)
     if parts:

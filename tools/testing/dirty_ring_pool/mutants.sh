@@ -18,10 +18,11 @@ for patch; do
 	name=$(basename "$patch" .patch)
 	copy=$(mktemp -d "$out/mutant.XXXXXX")
 	test=$((test + 1))
-	mkdir -p "$copy/include/linux" "$copy/virt/kvm" "$copy/arch/x86/kvm/mmu"
+	mkdir -p "$copy"/{include/linux,virt/kvm,arch/x86/kvm/mmu,samples/kvm}
 	cp "$root"/arch/x86/kvm/mmu/dirty_ring_reset.c "$copy/arch/x86/kvm/mmu/"
 	cp "$root/include/linux/kvm_dirty_ring_pool.h" "$copy/include/linux/"
 	cp "$root"/virt/kvm/dirty_ring_{pool,policy}.c "$copy/virt/kvm/"
+	cp "$root"/samples/kvm/dirty_ring_policy_*.c "$copy/samples/kvm/"
 	read -r _ program args < "$patch"
 	verdict=
 	if ! patch -s -p1 -d "$copy" < "$patch" > "$copy/log" 2>&1; then

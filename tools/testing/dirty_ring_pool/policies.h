@@ -7,15 +7,15 @@
 #define POLICIES_H
 
 static const char *const builtin_policies[] = {
-	"last-used", "round-robin", "lru", "mru",
+	"last-used", "round-robin", "lru", "emptiest",
 };
 
 /*
  * The same as tests use them, with rings that are smaller than a quantum of 64: ask
- * the policy for each claim, and in between.
+ * the policy for each claim, and in between.  And a stack, of samples/kvm/.
  */
 static const char *const tested_policies[] = {
-	"last-used", "round-robin:1", "lru:1", "mru:1", "lru:4",
+	"last-used", "round-robin:1", "lru:1", "emptiest:1", "lru:4", "mru:1",
 };
 
 #endif

@@ -91,7 +91,7 @@ void test_reset_while_claimed(void)
 
 void test_nowait(void)
 {
-	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
+	vm_init(&vm, 2, 2, 16, 4, "last-used", 0);
 	/* an interrupt while the last used ring is claimed */
 	EQUAL(claim(0), 0);
 	EQUAL(claim_flags(0, &claims[1], KVM_DIRTY_POOL_NOWAIT), 1);

@@ -80,6 +80,8 @@ static const struct {
 	{ "order of round-robin", test_round_robin },
 	{ "order of lru", test_lru },
 	{ "order of mru", test_mru },
+	{ "emptiest fills rings alike", test_emptiest },
+	{ "emptiest offers other rings", test_emptiest_offers },
 	{ "each policy goes round", test_policy_long, true },
 	{ "next ring that is not parked", test_next },
 	{ "more rings than bits in a word", test_many_rings, true },

@@ -106,6 +106,53 @@ void test_mru(void)
 	vm_exit(&vm);
 }
 
+/* One user fills all rings alike, but for the first, which is a quarter ahead. */
+void test_emptiest(void)
+{
+	u32 i, used, least = ~0u, most = 0;
+
+	vm_init(&vm, 16, 16, 256, 16, "emptiest:4", 0);
+	/* although one of them is ahead at first */
+	vm.user[1].last = &vm.ring[5];
+	EQUAL(claim(1), 5);
+	for (i = 0; i < 60; i++)
+		kvm_dirty_pool_push(&claims[1], 0, 0);
+	give(1);
+	for (i = 0; i < 16 * 100; i++)
+		touch(0);
+	for (i = 1; i < 16; i++) {
+		used = kvm_dirty_pool_used(&vm.ring[i]);
+		least = used < least ? used : least;
+		most = used > most ? used : most;
+	}
+	CHECK(most - least <= 16);
+	used = kvm_dirty_pool_used(&vm.ring[0]);
+	CHECK(used >= least + 64 && used <= most + 64 + 4);
+	vm_exit(&vm);
+}
+
+/* It offers neither a ring that is claimed, nor the one that was tried before. */
+void test_emptiest_offers(void)
+{
+	const struct kvm_dirty_pool_selector *selector;
+	u32 i, ring, seen = 0;
+
+	vm_init(&vm, 4, 4, 64, 4, "emptiest:1", 0);
+	vm.user[0].last = &vm.ring[2];
+	EQUAL(claim(0), 2);
+	selector = vm.pool.selector;
+	for (i = 0; i < 200; i++) {
+		vm.ring[i % 4].dirty_index++;
+		ring = selector->policy->pick(&vm.pool, selector->data, i % 4);
+		CHECK(ring != i % 4);
+		if (ring != NONE)
+			seen |= BIT(ring);
+	}
+	EQUAL(seen, 0xb);
+	give(0);
+	vm_exit(&vm);
+}
+
 /* A user stays with a ring for a quantum, also if another one leaves its own. */
 void test_quantum(void)
 {
@@ -283,10 +330,10 @@ void test_switch(void)
 
 	vm_init(&vm, 4, 4, 16, 4, NULL, 0);
 	kvm_dirty_pool_get_policy(&vm.pool, name);
-	CHECK(!strcmp(name, "lru"));
+	CHECK(!strcmp(name, "emptiest"));
 	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "no such"), -ENOENT);
 	kvm_dirty_pool_get_policy(&vm.pool, name);
-	CHECK(!strcmp(name, "lru"));
+	CHECK(!strcmp(name, "emptiest"));
 	vm_exit(&vm);
 
 	for (a = 0; a < nr_policies; a++) {

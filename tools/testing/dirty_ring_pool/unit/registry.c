@@ -44,7 +44,7 @@ void test_switch_nomem(void)
 		EQUAL(kvm_dirty_pool_init(&pool, &ops, 4), -ENOMEM);
 	}
 	shim_alloc_fail = 0;
-	EQUAL(kvm_dirty_pool_policy_set_default("lru"), 0);
+	EQUAL(kvm_dirty_pool_policy_set_default("emptiest"), 0);
 }
 
 static u32 lazy_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
@@ -107,7 +107,7 @@ void test_registry(void)
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	EQUAL(mod.refs, 2);
 	vm_exit(&vm);
-	EQUAL(kvm_dirty_pool_policy_set_default("lru"), 0);
+	EQUAL(kvm_dirty_pool_policy_set_default("emptiest"), 0);
 	EQUAL(mod.refs, 0);
 	kvm_dirty_pool_policy_unregister(&p);
 	EQUAL(PTR_ERR(kvm_dirty_pool_policy_get("lazy", &quantum)), -ENOENT);
@@ -152,7 +152,7 @@ void test_quantum_names(void)
 	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, NULL), 0);
 	kvm_dirty_pool_get_policy(&vm.pool, name);
 	CHECK(!strcmp(name, "lru:2"));
-	EQUAL(kvm_dirty_pool_policy_set_default("lru"), 0);
+	EQUAL(kvm_dirty_pool_policy_set_default("emptiest"), 0);
 	vm_exit(&vm);
 
 	p.quantum = 3;

@@ -85,6 +85,8 @@ void test_last_used(void);
 void test_round_robin(void);
 void test_lru(void);
 void test_mru(void);
+void test_emptiest(void);
+void test_emptiest_offers(void);
 void test_quantum(void);
 void test_quantum_alone(void);
 void test_quantum_drained(void);

@@ -10,7 +10,7 @@
 #include "dirty_pool_util.h"
 
 const char * const dirty_pool_policies[NR_DIRTY_POOL_POLICIES] = {
-	"round-robin", "lru", "last-used", "mru",
+	"round-robin", "lru", "last-used", "emptiest",
 };
 
 bool __weak is_emulator_fault(struct kvm_vcpu *vcpu)
