@@ -10,7 +10,7 @@ PARTS := static harness bench-user vm pml bench migrate qemu
 # What takes long, and looks at the tests rather than at the code
 ALL_PARTS := $(PARTS) mutants-vm
 
-.PHONY: help setup kernel run bench bench-compare migrate migrate-qemu vm series check
+.PHONY: help setup kernel run bench policy bench-compare migrate migrate-qemu vm series check
 .PHONY: check-all $(ALL_PARTS:%=check-%) clean distclean
 # The parts share build/ and the processors
 .NOTPARALLEL:
@@ -43,6 +43,9 @@ run: setup ## compare bitmap, per-vCPU rings and the pool; table and build/repor
 
 bench: setup ## compare them in userspace, with more rivals; no kernel build, 2 minutes
 	@scripts/bench
+
+policy: setup ## POLICY=FILE: check a policy, measure it, compare it with the others
+	@scripts/policy "$(POLICY)"
 
 bench-compare: ## A=NAME B=NAME: figures of two machines, or of two commits
 	@scripts/bench --compare "$(A)" "$(B)"

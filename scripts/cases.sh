@@ -19,16 +19,16 @@ case_job() {
 param=/sys/module/kvm/parameters
 default=$(cat $param/dirty_ring_policy 2> /dev/null)
 
-# Load the policy module, run the whole test with it, unload it
+# policy_module POLICY: load its module, run the whole test with it, unload it
 policy_module() {
-	local name=dirty_ring_policy_random
+	local name=dirty_ring_policy_$(echo "$1" | tr - _)
 	local module=/lib/modules/$name.ko
 
 	[ -f $module ] || { echo "no policy module was built"; return 1; }
 	# Loaded because it is one of policies[], or by a test that failed
 	rmmod $name 2> /dev/null
 	insmod $module || return 1
-	dirty_pool_test -p random -x race_ || return 1
+	dirty_pool_test -p "$1" -x race_ || return 1
 	rmmod $name || return 1
 	insmod $module && rmmod $name
 }

@@ -166,8 +166,9 @@ list() { tr -s ' ,' '\n' <<< "$*" | sed '/^$/d' | paste -sd,; }
 # The policies that are built in: policy_builtin[] of virt/kvm/dirty_ring_policy.c
 BUILTIN_POLICIES=(round-robin lru last-used emptiest)
 
-# policy_samples MODE...: the sources in samples/kvm/ of policies that are not
-# built in.  A MODE is a policy, maybe with a quantum or a flag, as in "lru:16+nostop".
+# policy_samples MODE...: the sources, in samples/kvm/ or POLICY_DIR, of policies that are
+# not built in.  A MODE is a policy, maybe with a quantum or a flag, as in
+# "lru:16+nostop".
 policy_samples() {
 	local mode policy file
 
@@ -175,7 +176,7 @@ policy_samples() {
 		policy=${mode%%[:+]*}
 		[[ " bitmap per-vcpu ${BUILTIN_POLICIES[*]} " != *" $policy "* ]] || continue
 		file=dirty_ring_policy_${policy//-/_}.c
-		[[ -f samples/kvm/$file ]] ||
+		[[ -f samples/kvm/$file || -f ${POLICY_DIR:-}/$file ]] ||
 			die "there is no policy $policy" \
 			    "add samples/kvm/$file, or use one that scripts/lib.sh lists: ${BUILTIN_POLICIES[*]}"
 		printf '%s\n' "$file"

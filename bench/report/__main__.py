@@ -12,6 +12,7 @@ bench LINES OUT DIR KEY=VALUE... bench.json from pool_bench's lines and callgrin
 bench-text BENCH.JSON            targets and more for a terminal
 bench-check BENCH.JSON           TAP: is everything there?
 bench-compare A.JSON B.JSON      two machines, or two commits
+policy-text BENCH.JSON [NAME]    costs and stops under each policy; a verdict on one
 migrate LINES OUT KEY=VALUE...   migrate.json from bench/migrate's lines
 migrate-text MIGRATE.JSON        tables and targets for a terminal
 qemu LINES OUT KEY=VALUE...      migrate-qemu.json from bench/migrate/qemu's lines
@@ -24,6 +25,7 @@ from data import bench, files, migrate, qemu, reset, run
 from sections import bench as bench_section
 from sections import bench_compare
 from sections import migrate as migrate_section
+from sections import policy as policy_section
 from sections import qemu as qemu_section
 from sections import reset as reset_section
 from sections import run as run_section
@@ -56,6 +58,7 @@ COMMANDS = {
     "bench-text": text(bench_section),
     "bench-check": lambda path: tap(bench.tests(files.load(path))),
     "bench-compare": lambda a, b: print(bench_compare.compare(a, b)),
+    "policy-text": lambda path, *name: print(policy_section.text(files.load(path), *name)),
     "migrate": migrate.collect,
     "migrate-text": text(migrate_section),
     "qemu": qemu.collect,

@@ -132,26 +132,31 @@ def targets(data):
         out.append(target(what, f"{value:.2f}{unit}", f"{'≥' if least else '≤'} {limit:.2f}{unit}",
                           value >= limit if least else value <= limit))
 
-    base = marks(data, "per-vcpu", 1)
-    cas = values(data, "ns", "cas", undo=0)
-    if base and cas:
-        ours = marks(data, pool, 1)
-        allowed = med([b + 1.2 * c for b, c in zip(base, cas)])
-        add(f"mark, batch 1, {pool}: the per-vCPU ring's {med(base):.2f} ns + 1.2 × "
-            f"one compare-and-swap ({med(cas):.2f} ns)", med(ours), allowed, unit=" ns")
-        for batch in (64, 512):
+    if marks(data, "per-vcpu", 1):
+        for batch, limit in ((1, 1.1), (64, 1.0)):
             add(f"mark, batch {batch}, {pool}, against the per-vCPU ring",
-                ratio(marks(data, pool, batch), marks(data, "per-vcpu", batch)), 1.0)
-    two = pair(data, pool, 2)
-    if two:
-        base, bare = (ratio(pair(data, r, 2), pair(data, r, 1)) for r in ("per-vcpu", "bare loop"))
-        add(f"2 threads on 2 CPUs, {pool}, batch 1, against one thread (the per-vCPU ring, which "
-            f"shares nothing: {base:.2f}×; a loop without memory: {bare:.2f}×)",
-            ratio(two, pair(data, pool, 1)), 1.9, True)
-        add("… against one ring under a spinlock",
-            ratio(two, pair(data, "vm-spinlock", 2)), 4, True)
-        add("… against one lock-free ring",
-            ratio(two, pair(data, "vm-lockfree", 2)), 2, True)
+                ratio(marks(data, pool, batch), marks(data, "per-vcpu", batch)), limit)
+    if pair(data, pool, 2):
+        add(f"the same, batch 1, by two threads on {data['env']['cpus']} CPUs",
+            ratio(pair(data, "per-vcpu", 2), pair(data, pool, 2)), 1.1)
+    eight = [values(data, "mpages", "threads", rival=r, threads=8, batch=1)
+             for r in ("per-vcpu", pool)]
+    if all(eight):
+        add(f"the same, by 8 threads on {data['env']['cpus']} CPUs, drains included",
+            ratio(*eight), 1.25)
+    stops = [(cell(data, "drains", rival=pool, skew=c["skew"], period_ms=c["period_ms"]),
+              cell(data, "drains", rival=nostop(data), skew=c["skew"], period_ms=c["period_ms"]),
+              cell(data, "drains", rival="last-used+nostop", skew=c["skew"],
+                   period_ms=c["period_ms"]), c)
+             for c in cells(data, "drains", rival="per-vcpu", period_ms=20)]
+    if stops and all(a and b for a, b, _, _ in stops):
+        add(f"ring-full exits, {pool}, a drain every 20 ms, against per-vCPU rings, worst skew",
+            max(a["exits"] / c["exits"] for a, _, _, c in stops if c["exits"]), 0.5)
+        add(f"ring-full exits, {nostop(data)}, all skews", sum(b["exits"] for _, b, _, _ in stops),
+            0, unit="")
+        if all(last for _, _, last, _ in stops):
+            add(f"parks, {nostop(data)}, against last-used+nostop, worst skew",
+                max(b["parks"] / last["parks"] for _, b, last, _ in stops), 0.25)
     worst = None
     for c in cells(data, "capacity", rival="per-vcpu", skew="one-hot"):
         here = cell(data, "capacity", rival=pool, skew="one-hot", vcpus=c["vcpus"])

@@ -87,16 +87,6 @@ def targets(cells, counted):
             out.append(target(
                 f"instructions of a reset by 1 thread, {p}, against per-vCPU rings",
                 f"{value / base:.2f}×", "≤ 1.00×", value <= base))
-    for kind, name in FAULTS.items():
-        for p in FAULT_PATTERNS:
-            least = quantile(faults(cells, p, theirs, kind), 0.99)
-            value = quantile(faults(cells, p, ours, kind), 0.99) / least
-            # The best possible value: a reset that does not delay faults
-            floor = quantile(faults(cells, p, ours, kind, idle=True), 0.99) / least
-            out.append(target(
-                f"99th percentile of a write to a page that is {name}, {p}, against "
-                "per-vCPU rings", f"{value:.2f}× (no reset at all: {floor:.2f}×)",
-                "≤ 0.50×", value <= 0.5))
     return out
 
 

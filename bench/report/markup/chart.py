@@ -179,6 +179,37 @@ def panels(entries, value, workloads, scale=1.0):
     return out
 
 
+def scatter(title, panels, labels, x_label, width=1080, height=330):
+    """A row of panels of named points: [(panel title, {name: (x, y)})]"""
+    left, gap, above = 56, 52, 62
+    plot = Plot(title, width, above + height + 56)
+    step = (width - left - 12 + gap) / len(panels)
+    for i, (name, points) in enumerate(panels):
+        x = left + i * step
+        plot.area(x, x + step - gap, above, above + height)
+        plot.text(x, above - 18, name, f"font 'sans-serif,13' textcolor rgb '{SOFT}'")
+        xs, ys = ([v[k] for v in points.values()] or [1] for k in (0, 1))
+        room = max(max(xs) - min(xs), 0.5)
+        top = max(max(ys), 0.01)
+        plot.do(f"set xrange [{min(xs) - room * 0.08}:{max(xs) + room * 0.5}]",
+                f"set yrange [{-top * 0.03}:{top * 1.1}]", "set format y '%g'", "set xtics auto",
+                f"set xlabel {quote(x_label)}")
+        # Labels to the right of the points, pushed apart where points are close
+        low, parts = -1.0, []
+        for n, (px, py) in sorted(points.items(), key=lambda p: p[1][1]):
+            at = max(py, low + top * 0.052)
+            low = at
+            color, mark = style(n)
+            plot.do(f"set label {quote(labels.get(n, n))} at first {px + room * 0.05},{at} left "
+                    f"font 'sans-serif,10' textcolor rgb '{color}'")
+            if at > py:
+                plot.do(f"set arrow from first {px + room * 0.045},{at} to first {px},{py} nohead "
+                        f"lc rgb '{GRID}' lw 1")
+            parts.append(f"{plot.data([(px, py)])} with points lc rgb '{color}' pt {mark} ps 1.1")
+        plot.do("plot " + ", ".join(parts or ["NaN"]), "unset label", "unset arrow")
+    return plot.render()
+
+
 def stacked(title, rows, parts, unit, width=1080, colors=None):
     """Horizontal bars of several parts.
 
