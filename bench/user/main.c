@@ -7,6 +7,7 @@
 #include <linux/kvm.h>
 #include "measure.h"
 #include "policies.h"
+#include "virtual.h"
 
 static const struct {
 	const char *name;
@@ -22,12 +23,14 @@ static const struct {
 	{ "device", measure_device },
 	{ "scale", measure_scale },
 	{ "memory", simulate_memory },
+	{ "virtual", simulate_virtual },
 };
 
 static void help(const char *name)
 {
 	fprintf(stderr,
-		"usage: %s [--policies LIST] [--output FILE] [--quick] [--count] [PART...]\n"
+		"usage: %s [--policies LIST] [--output FILE] [--quick] [--count]\n"
+		"       [--cost NAME=NS,...] [PART...]\n"
 		"parts:", name);
 	for (size_t i = 0; i < ARRAY_SIZE(part); i++)
 		fprintf(stderr, " %s", part[i].name);
@@ -66,6 +69,7 @@ int main(int argc, char **argv)
 		{ "output", required_argument, NULL, 'o' },
 		{ "quick", no_argument, NULL, 'q' },
 		{ "count", no_argument, NULL, 'c' },
+		{ "cost", required_argument, NULL, 'v' },
 		{ }
 	};
 	struct bench_options opt = { .out = stdout, .rounds = 300, .loops = 5 };
@@ -93,6 +97,9 @@ int main(int argc, char **argv)
 			break;
 		case 'c':
 			count = true;
+			break;
+		case 'v':
+			virtual_set_costs(optarg);
 			break;
 		default:
 			help(argv[0]);

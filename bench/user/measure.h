@@ -51,6 +51,10 @@ void measure_mark(const struct bench_options *opt);
 void measure_parts(const struct bench_options *opt);
 void count_instructions(void);
 
+/* ns to get a cache line from another CPU; bench_line: measure_pair()'s median. */
+double measure_line(void);
+extern double bench_line;
+
 /* Several threads: contention, over-commitment, a device. */
 void measure_pair(const struct bench_options *opt);
 void measure_threads(const struct bench_options *opt);

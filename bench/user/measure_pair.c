@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Question 2: marking only, a CPU for each of two threads. */
 #include <sched.h>
+#include <stdlib.h>
 #include <linux/slab.h>
 #include "crew.h"
 
@@ -116,10 +117,20 @@ static const struct bench_rival bare_loop = {
 	.reset		= bare_reset,
 };
 
+double bench_line;
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
 void measure_pair(const struct bench_options *opt)
 {
 	static const u32 batches[] = { 1, 64 };
 	static double rate[2][2][BENCH_MAX_RIVALS][MAX_ROUNDS];
+	static double line[MAX_ROUNDS];
 	static u64 page[CHUNK];
 	static struct crew crew;
 	struct bench_rivals all = { };
@@ -135,6 +146,8 @@ void measure_pair(const struct bench_options *opt)
 	for (i = 0; i < all.nr; i++)
 		tracker[i] = all.of[i]->create(all.of[i], 2, ENTRIES);
 	for (round = 0; round < rounds; round++) {
+		/* A hypervisor may move the two CPUs closer together, or apart. */
+		line[round] = measure_line();
 		for (b = 0; b < 2; b++) {
 			for (i = 0; i < all.nr; i++) {
 				int k = (i + round) % all.nr;
@@ -164,6 +177,11 @@ void measure_pair(const struct bench_options *opt)
 			}
 		}
 	}
+	bench_begin(opt->out, "line");
+	bench_values(opt->out, "ns", line, rounds);
+	bench_end(opt->out);
+	qsort(line, rounds, sizeof(*line), compare);
+	bench_line = line[rounds / 2];
 	for (i = 0; i < all.nr; i++)
 		all.of[i]->destroy(tracker[i]);
 }
