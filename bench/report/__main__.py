@@ -21,7 +21,7 @@ qemu-text MIGRATE-QEMU.JSON      tables for a terminal
 import sys
 
 import page
-from data import bench, files, migrate, qemu, reset, run
+from data import bench, files, migrate, qemu, reset, run, virtual
 from sections import bench as bench_section
 from sections import bench_compare
 from sections import migrate as migrate_section
@@ -29,6 +29,7 @@ from sections import policy as policy_section
 from sections import qemu as qemu_section
 from sections import reset as reset_section
 from sections import run as run_section
+from sections import virtual as virtual_section
 
 
 def tap(tests):
@@ -48,6 +49,16 @@ def text(section):
     return lambda path: print(section.text(files.load(path)))
 
 
+def bench_text(path):
+    text(bench_section)(path)
+    text(virtual_section)(path)
+
+
+def bench_check(path):
+    data = files.load(path)
+    tap(bench.tests(data) + virtual.tests(data))
+
+
 COMMANDS = {
     "collect": run.collect,
     "table": text(run_section),
@@ -55,8 +66,8 @@ COMMANDS = {
     "reset": reset.collect,
     "reset-text": text(reset_section),
     "bench": bench.collect,
-    "bench-text": text(bench_section),
-    "bench-check": lambda path: tap(bench.tests(files.load(path))),
+    "bench-text": bench_text,
+    "bench-check": bench_check,
     "bench-compare": lambda a, b: print(bench_compare.compare(a, b)),
     "policy-text": lambda path, *name: print(policy_section.text(files.load(path), *name)),
     "migrate": migrate.collect,

@@ -249,7 +249,7 @@ def tests(data):
     """[(test, passed)]: is everything there, and plausible?  Speed is not tested."""
     out = [("no upstream ring overflowed, each claim ended as intended",
             data["env"]["warnings"] == 0)]
-    for q in ("mark", "parts", "pair", "threads", "capacity", "drains", "twin", "device",
+    for q in ("mark", "parts", "line", "pair", "threads", "capacity", "drains", "twin", "device",
               "scale", "memory"):
         found = cells(data, q)
         out.append((f"{q}: measured", bool(found)))
@@ -257,7 +257,7 @@ def tests(data):
             for key, v in c.items():
                 # A busy machine may leave some of many threads without a turn
                 if isinstance(v, list) and key == "ns" and not min(v) > 0:
-                    out.append((f"{q}, {c['rival']}: {key} above 0", False))
+                    out.append((f"{q}, {c.get('rival', '')}: {key} above 0", False))
     for c in cells(data, "capacity"):
         if c["rival"] in policies(data):
             full = c["vcpus"] * (c["entries"] - c["rsvd"])
