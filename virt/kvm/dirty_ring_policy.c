@@ -141,14 +141,16 @@ static u32 pool_lru_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 {
 	struct pool_lru *lru = data;
 	int head = atomic_read(&lru->head);
-	u64 cell;
+	/* Pairs with the release in pool_lru_put(). */
+	u64 cell = smp_load_acquire(&lru->cells[head & lru->mask]);
 
-	do {
-		/* Pairs with the release in pool_lru_put(). */
-		cell = smp_load_acquire(&lru->cells[head & lru->mask]);
-		if ((u32)(cell >> 32) != (u32)head + 1)
-			return KVM_DIRTY_POOL_NONE;
-	} while (!atomic_try_cmpxchg(&lru->head, &head, head + 1));
+	/*
+	 * Once: if many vCPUs tried until it succeeds, they would take the cache line
+	 * from each other for longer than it takes to search the bitmap.
+	 */
+	if ((u32)(cell >> 32) != (u32)head + 1 ||
+	    !atomic_try_cmpxchg(&lru->head, &head, head + 1))
+		return KVM_DIRTY_POOL_NONE;
 
 	pool_dequeued(lru->queued, (u32)cell);
 	return (u32)cell;
@@ -183,30 +185,34 @@ static struct kvm_dirty_pool_policy pool_lru = {
  * cache miss, and to look at all of them would cost as many as there are vCPUs.
  *
  * Rings that fill alike are parked at the same time, and all vCPUs stop together.  So
- * the first ring is always among the four, and is kept ahead of the others by a quarter
- * of its size.  When it is parked, the others have room for what is marked until they
- * are drained, if userspace drains four times as fast as the guest writes.
+ * the first ring is among the four more often than others, and is kept ahead of them by
+ * a quarter of its size.  When it is parked, the others have room for what is marked
+ * until they are drained, if userspace drains four times as fast as the guest writes.
+ * It is not always among the four, or all vCPUs would wait for its cache lines.
  *
  * There is no state.  The ring that was tried before, and its index, are the seed.
  */
 #define POOL_EMPTIEST_TRIES	4
 #define POOL_EMPTIEST_LEAD	4
+#define POOL_EMPTIEST_FIRST	16
 
 static u32 pool_emptiest_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 {
 	u32 nr = kvm_dirty_pool_nr_rings(pool);
 	u32 best = KVM_DIRTY_POOL_NONE;
-	u32 seed = 0, least = ~0u, at = 0;
+	u32 seed = 0, least = ~0u;
 	int i;
 
 	if (prev < nr)
 		seed = hash_32(prev + READ_ONCE(pool->rings[prev]->dirty_index), 32);
 
 	for (i = 0; i < POOL_EMPTIEST_TRIES; i++) {
+		bool first = !i && !reciprocal_scale(seed, POOL_EMPTIEST_FIRST);
 		struct kvm_dirty_pool_ring *ring;
-		u32 used;
+		u32 at, used;
 
-		at = kvm_dirty_pool_next(pool, at);
+		seed = next_pseudo_random32(seed);
+		at = kvm_dirty_pool_next(pool, first ? 0 : reciprocal_scale(seed, nr));
 		if (at >= nr)
 			break;
 
@@ -218,9 +224,6 @@ static u32 pool_emptiest_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 			least = used;
 			best = at;
 		}
-
-		seed = next_pseudo_random32(seed);
-		at = reciprocal_scale(seed, nr);
 	}
 
 	return best;
