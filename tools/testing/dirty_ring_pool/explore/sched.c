@@ -224,6 +224,8 @@ static u32 stop_pick(const u8 *cand, u32 n)
 static void start(void)
 {
 	cas->body(cur - threads);
+	if (cur->preempt)
+		sched_fail("preemption stays disabled");
 	cur->done = true;
 	cur->op = OP_START;
 	writes++;

@@ -248,6 +248,22 @@ void test_first_claim(void)
 	vm_exit(&vm);
 }
 
+/* Nor is the first claim of a ring that has come back, by who had it before. */
+void test_attach_moves(void)
+{
+	vm_init(&vm, 2, 2, 16, 4, "last-used", 0);
+	vm.user[0].last = &vm.ring[1];
+	vm_mark(&vm, 0, 0, 0, 1, 0);
+	EQUAL(vm.ring[1].moves, 1);
+	vm_drain(&vm, 1);
+	vm_detach(&vm, 1);
+	vm_attach(&vm, 1);
+	vm_mark(&vm, 0, 0, 1, 1, 0);
+	EQUAL(vm.ring[1].claims, 2);
+	EQUAL(vm.ring[1].moves, 1);
+	vm_exit(&vm);
+}
+
 /* A ring at its old soft limit that was drained is not parked, and not counted. */
 void test_no_park(void)
 {

@@ -126,6 +126,8 @@ static const struct {
 	{ "quantum: what is no quantum", test_quantum_names },
 	{ "the list of built-in policies is the registry's", test_builtin },
 	{ "policy without memory keeps no module", test_nomem_module },
+	{ "policy frees what it has before its module may go", test_destroy_module },
+	{ "moves: a ring that has come back", test_attach_moves },
 };
 
 int main(void)

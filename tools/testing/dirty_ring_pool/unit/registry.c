@@ -118,6 +118,7 @@ void test_quantum_names(void)
 	static const char *const bad[] = {
 		"lru:", "lru:3", "lru:-1", "lru:+1", "lru: 1", "lru:1x",
 		"lru:4294967296", "lru:1:1", "lru:0x10", "lru:1\n", "lru:\n1",
+		"lru:010",	/* ten, not eight */
 	};
 	static const char padded[KVM_DIRTY_RING_POLICY_NAME_MAX] = "lru:2";
 	struct kvm_dirty_pool_policy p = { .name = "odd", .pick = lazy_pick };
@@ -188,6 +189,41 @@ void test_nomem_module(void)
 	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "nomem"), -ENOMEM);
 	EQUAL(mod.refs, 0);
 	vm_exit(&vm);
+	kvm_dirty_pool_policy_unregister(&p);
+}
+
+static struct module owned;
+static int refs_at_destroy;
+
+static void *owned_create(u32 max_rings)
+{
+	return &owned;
+}
+
+static void owned_destroy(void *data)
+{
+	refs_at_destroy = owned.refs;
+}
+
+/* The module has to stay while its policy frees what it has. */
+void test_destroy_module(void)
+{
+	struct kvm_dirty_pool_policy p = {
+		.name = "owned", .owner = &owned, .create = owned_create,
+		.destroy = owned_destroy, .pick = lazy_pick,
+	};
+
+	EQUAL(kvm_dirty_pool_policy_register(&p), 0);
+	vm_init(&vm, 1, 1, 16, 4, "owned", 0);
+	refs_at_destroy = -1;
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "lru"), 0);
+	EQUAL(refs_at_destroy, 1);
+	EQUAL(owned.refs, 0);
+	EQUAL(kvm_dirty_pool_set_policy(&vm.pool, "owned"), 0);
+	refs_at_destroy = -1;
+	vm_exit(&vm);
+	EQUAL(refs_at_destroy, 1);
+	EQUAL(owned.refs, 0);
 	kvm_dirty_pool_policy_unregister(&p);
 }
 

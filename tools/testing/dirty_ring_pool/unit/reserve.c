@@ -82,6 +82,8 @@ void test_reserve_hint(void)
 
 void test_reserve_claimed_by_other(void)
 {
+	u64 exhaustions;
+
 	vm_init(&vm, 2, 2, 16, 4, NULL, 0);
 	fill_all();
 	EQUAL(claim(0), 0);
@@ -92,6 +94,14 @@ void test_reserve_claimed_by_other(void)
 	give(0);
 	EQUAL(claim_flags(2, &claims[2], KVM_DIRTY_POOL_NOWAIT), 0);
 	give(2);
+	give(1);
+	/* a claim that waits for them in vain has found no FREE ring once */
+	EQUAL(claim(0), 0);
+	EQUAL(claim(1), 1);
+	exhaustions = vm.pool.exhaustions.counter;
+	EQUAL(claim(2), NONE);
+	EQUAL(vm.pool.exhaustions.counter, exhaustions + 1);
+	give(0);
 	give(1);
 	vm_exit(&vm);
 }

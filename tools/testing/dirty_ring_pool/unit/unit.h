@@ -58,6 +58,7 @@ void test_wrap(void);
 void test_soft_end_lags(void);
 void test_vm_user(void);
 void test_first_claim(void);
+void test_attach_moves(void);
 void test_no_park(void);
 
 /* reserve.c */
@@ -101,6 +102,7 @@ void test_switch_nomem(void);
 void test_registry(void);
 void test_quantum_names(void);
 void test_nomem_module(void);
+void test_destroy_module(void);
 void test_sticky_put(void);
 void test_mad_policy(void);
 void test_builtin(void);
