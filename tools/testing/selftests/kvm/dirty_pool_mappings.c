@@ -239,6 +239,11 @@ static void test_unplug_mappings(int unused)
 	second = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	expect_attached(&e, 1, false, "when kvm_run is mapped");
 	munmap(second, size);
+	second = mmap(NULL, size, PROT_READ, MAP_SHARED, fd,
+		      size * KVM_DIRTY_LOG_PAGE_OFFSET + bytes);
+	TEST_ASSERT(second != MAP_FAILED, "mmap(): %s", strerror(errno));
+	expect_attached(&e, 1, false, "when the page behind it is mapped");
+	munmap(second, size);
 	e.vcpus[1]->dirty_gfns = NULL;
 	env_map_ring(&e, 1);
 	expect_attached(&e, 1, true, "when it is mapped");

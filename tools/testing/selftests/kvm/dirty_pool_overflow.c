@@ -151,6 +151,17 @@ static void test_exit_ring(int unused)
 		    e.vcpus[i]->run->dirty_ring_pool.ring == i,
 		    "Flags 0x%x, ring %u at the gate", flags,
 		    e.vcpus[i]->run->dirty_ring_pool.ring);
+
+	/* With its own reserve full, it claims that of the other ring. */
+	do {
+		vcpu_mark(e.vcpus[i]);
+		env_get_state(&e);
+	} while (!(e.rings[ring].state & KVM_DIRTY_RING_RESERVE));
+	flags = env_run_once(&e, i);
+	TEST_ASSERT(flags == KVM_DIRTY_RING_POOL_EXHAUSTED &&
+		    e.vcpus[i]->run->dirty_ring_pool.ring == ring,
+		    "Flags 0x%x, ring %u at the gate, after a mark in ring %u", flags,
+		    e.vcpus[i]->run->dirty_ring_pool.ring, ring);
 	env_fini(&e);
 }
 

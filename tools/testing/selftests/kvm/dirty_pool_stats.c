@@ -208,10 +208,11 @@ static void test_stats_vcpu_ids(int unused)
 
 #define TRACING		"/sys/kernel/tracing/"
 #define TRACE_EVENTS	TRACING "events/kvm_dirty_ring_pool/enable"
+#define TRACE_EXIT	TRACING "events/kvm/kvm_dirty_ring_exit/enable"
 
 struct traced {
 	uint64_t claims, reserve_claims, vm_claims, returns, pushed;
-	uint64_t parks, drains, exhaustions, lost, policies;
+	uint64_t parks, drains, exhaustions, lost, policies, exits;
 };
 
 static uint64_t trace_number(const char *line, const char *field)
@@ -239,6 +240,7 @@ static void count_trace(struct traced *t)
 		t->exhaustions += !!strstr(line, "kvm_dirty_pool_exhausted:");
 		t->lost += trace_number(line, " lost ");
 		t->policies += !!strstr(line, " policy lru");
+		t->exits += !!strstr(line, "kvm_dirty_ring_exit: vcpu 1");
 	}
 	fclose(file);
 }
@@ -249,13 +251,14 @@ static void test_tracepoints(int unused)
 	struct traced t = {};
 	struct env e = {};
 	uint64_t vm_claims;
+	uint32_t flags;
 	int fd;
 
 	need_vcpu_mark();
 	env_init(&e, 2, 0);
 	fd = open(TRACING "trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
-	if (fd < 0 || write_param(TRACE_EVENTS, "1"))
-		skip("no %s", TRACE_EVENTS);
+	if (fd < 0 || write_param(TRACE_EVENTS, "1") || write_param(TRACE_EXIT, "1"))
+		skip("no %s or %s", TRACE_EVENTS, TRACE_EXIT);
 	close(fd);
 	vm_set_dirty_policy(e.vm, "lru");
 	env_mark_all(&e);
@@ -265,9 +268,12 @@ static void test_tracepoints(int unused)
 		vcpu_mark(e.vcpus[0]);
 		env_get_state(&e);
 	} while (!(e.st.status & KVM_DIRTY_RING_POOL_OVERFLOW));
+	/* It exits before it enters the guest, and so marks nothing. */
+	flags = env_run_once(&e, 1);
 	env_drain_ring(&e, 1);
 	env_get_state(&e);
 	write_param(TRACE_EVENTS, "0");
+	write_param(TRACE_EXIT, "0");
 
 	count_trace(&t);
 	TEST_ASSERT(t.claims == e.st.claims && t.reserve_claims == e.st.reserve_claims &&
@@ -282,6 +288,8 @@ static void test_tracepoints(int unused)
 		    "%lu exhaustions of %llu, %lu pages lost of %llu", t.exhaustions,
 		    e.st.exhaustions, t.lost, e.st.overflows);
 	TEST_ASSERT(t.policies == 1, "The policy was traced %lu times", t.policies);
+	TEST_ASSERT(flags && t.exits == 1, "The exit with flags 0x%x was traced %lu times",
+		    flags, t.exits);
 	env_drain(&e);
 	env_free(&e);
 }
