@@ -354,6 +354,12 @@ void testmod_open(struct testmod *mod)
 		skip("no %s", testmod_path);
 }
 
+static void testmod_write(struct testmod *mod, const char *line)
+{
+	TEST_ASSERT(write(mod->fd, line, strlen(line)) == strlen(line),
+		    "write(\"%s\"): %s", line, strerror(errno));
+}
+
 void testmod_mark(struct testmod *mod, struct kvm_vm *vm, uint64_t gpa,
 		  uint32_t nr_pages, uint32_t times)
 {
@@ -361,8 +367,7 @@ void testmod_mark(struct testmod *mod, struct kvm_vm *vm, uint64_t gpa,
 
 	snprintf(line, sizeof(line), "%d 0x%llx %u %u", vm->fd, gpa / PAGE_SIZE,
 		 nr_pages, times);
-	TEST_ASSERT(write(mod->fd, line, strlen(line)) == strlen(line),
-		    "write(\"%s\"): %s", line, strerror(errno));
+	testmod_write(mod, line);
 }
 
 void testmod_close(struct testmod *mod)
@@ -483,6 +488,40 @@ static void test_mark_irq_user(int unused)
 	testmod_close(&mod);
 }
 
+/* A mark that is made while a vCPU of another VM is the running one. */
+static void test_mark_other_vm(int unused)
+{
+	struct kvm_dirty_ring_pool_state st;
+	struct kvm_vm *other;
+	struct testmod mod;
+	struct env e = {};
+	uint32_t n = 100;
+	char line[80];
+
+	testmod_open(&mod);
+	env_init(&e, 1, 0);
+	vm_userspace_mem_region_add(e.vm, VM_MEM_SRC_ANONYMOUS,
+				    SLOT_GPA(NR_SLOTS), IRQ_SLOT, IRQ_PAGES,
+				    KVM_MEM_LOG_DIRTY_PAGES);
+	other = vm_create_barebones();
+	vm_enable_dirty_pool(other, ring_entries, 0);
+	__vm_vcpu_add(other, 0);
+	snprintf(line, sizeof(line), "%d 0x%llx %u %u %d", e.vm->fd,
+		 SLOT_GPA(NR_SLOTS) / PAGE_SIZE, IRQ_PAGES, n, other->fd);
+	testmod_write(&mod, line);
+	vm_dirty_pool_state(other, 0, &st, NULL, 0);
+	env_get_state(&e);
+	TEST_ASSERT(e.st.pushed == n && e.st.moves == 1 && !st.claims,
+		    "%u marks: %llu pushed, %llu moves, %llu claims of the other VM's rings",
+		    n, e.st.pushed, e.st.moves, st.claims);
+	env_drain(&e);
+	TEST_ASSERT(e.irq_marks == n, "%u marks, but %lu were harvested", n,
+		    e.irq_marks);
+	kvm_vm_free(other);
+	env_fini(&e);
+	testmod_close(&mod);
+}
+
 /* Pages that are in no memslot, or in one that is not logged, take no room. */
 static void test_mark_irq_unlogged(int unused)
 {
@@ -540,6 +579,7 @@ const struct test mark_event_tests[] = {
 	{ "mark_irq",		test_mark_irq,		5 },
 	{ "mark_irq_one_ring",	test_mark_irq,		1 },
 	{ "mark_irq_user",	test_mark_irq_user },
+	{ "mark_other_vm",	test_mark_other_vm },
 	{ "mark_irq_unlogged",	test_mark_irq_unlogged },
 	{ "mark_entering",	test_mark_entering },
 	{}

@@ -7,6 +7,9 @@
  * marks of that VM's pages from GFN on, one after the other and over again,
  * are made by timers on all CPUs.  A write returns when they are made, and
  * fails with EINTR at a fatal signal.
+ *
+ * With " OTHER-VM-FD" behind it, the writer makes the marks itself, while the first
+ * vCPU of that other VM is the running one.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -78,12 +81,33 @@ static int make_marks(struct file *vm)
 	return ret ? -EINTR : 0;
 }
 
+static int make_marks_as(struct file *vm, struct file *other)
+{
+	struct kvm_vcpu *vcpu = kvm_get_vcpu(other->private_data, 0);
+	int srcu;
+	u32 i;
+
+	kvm = vm->private_data;
+	if (!vcpu)
+		return -EINVAL;
+	if (mutex_lock_killable(&vcpu->mutex))
+		return -EINTR;
+	vcpu_load(vcpu);
+	srcu = srcu_read_lock(&kvm->srcu);
+	for (i = 0; i < nr_marks; i++)
+		mark_page_dirty(kvm, first + i % nr_pages);
+	srcu_read_unlock(&kvm->srcu, srcu);
+	vcpu_put(vcpu);
+	mutex_unlock(&vcpu->mutex);
+	return 0;
+}
+
 static ssize_t testmod_write(struct file *file, const char __user *from,
 			     size_t len, loff_t *pos)
 {
-	struct file *vm;
+	struct file *vm, *other = NULL;
 	char buf[80];
-	int fd, ret;
+	int fd, other_fd, n, ret;
 
 	if (len >= sizeof(buf))
 		return -EINVAL;
@@ -93,17 +117,24 @@ static ssize_t testmod_write(struct file *file, const char __user *from,
 
 	mutex_lock(&lock);
 	ret = -EINVAL;
-	if (sscanf(buf, "%d %llx %u %u", &fd, &first, &nr_pages, &nr_marks) != 4 ||
-	    !nr_pages || !nr_marks || nr_marks > INT_MAX / 2)
+	n = sscanf(buf, "%d %llx %u %u %d", &fd, &first, &nr_pages, &nr_marks,
+		   &other_fd);
+	if (n < 4 || !nr_pages || !nr_marks || nr_marks > INT_MAX / 2)
 		goto unlock;
 
 	ret = -EBADF;
 	vm = fget(fd);
 	if (!vm)
 		goto unlock;
+	if (n == 5)
+		other = fget(other_fd);
 	/* The file of a vCPU is none of KVM's VMs, neither is anything else. */
-	if (file_is_kvm(vm))
+	if (file_is_kvm(vm) && n == 4)
 		ret = make_marks(vm);
+	else if (file_is_kvm(vm) && other && file_is_kvm(other))
+		ret = make_marks_as(vm, other);
+	if (other)
+		fput(other);
 	fput(vm);
 unlock:
 	mutex_unlock(&lock);
