@@ -369,7 +369,7 @@ int kvm_dirty_ring_pool_create(struct kvm *kvm, const struct kvm_enable_cap *cap
  *
  * Called early in the destruction of a VM: after it left the list of VMs whose
  * statistics are read, and while the vCPUs that the irq_work may kick still exist.
- * Later marks are dropped, as nobody can harvest them.
+ * Later marks go to the vCPU's ring as without a pool; nobody can harvest them.
  *
  * Context: Process context, may sleep.
  */
