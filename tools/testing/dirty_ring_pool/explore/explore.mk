@@ -7,7 +7,7 @@ $(eval $(call program,explore,sched,explore/explore.c explore/sched.c $(POLICY))
 PCT	?= 3000
 
 check-explore: $(OUTPUT)/explore-sched
-	PCT=$(PCT) $(OUTPUT)/explore-sched
+	PCT=$(PCT) $(RUN) $(OUTPUT)/explore-sched
 
 check-stop: $(OUTPUT)/explore-sched
-	$(OUTPUT)/explore-sched stop
+	$(RUN) $(OUTPUT)/explore-sched stop

@@ -5,6 +5,6 @@ $(foreach f,native asan tsan gcov,$(eval $(call program,stress,$(f),stress/stres
 MS	?= 200
 
 check-stress: $(OUTPUT)/stress-native $(OUTPUT)/stress-asan $(OUTPUT)/stress-tsan
-	$(OUTPUT)/stress-native $(SEED) $(MS)
-	$(OUTPUT)/stress-asan $(SEED) $(MS)
-	$(OUTPUT)/stress-tsan $(SEED) $(MS)
+	$(RUN) $(OUTPUT)/stress-native $(SEED) $(MS)
+	$(RUN) $(OUTPUT)/stress-asan $(SEED) $(MS)
+	$(RUN) $(OUTPUT)/stress-tsan $(SEED) $(MS)

@@ -3,5 +3,5 @@
 $(foreach f,native asan tsan gcov,$(eval $(call program,unit,$(f),$(wildcard unit/*.c))))
 
 check-unit: $(OUTPUT)/unit-native $(OUTPUT)/unit-asan
-	$(OUTPUT)/unit-native
-	$(OUTPUT)/unit-asan
+	$(RUN) $(OUTPUT)/unit-native
+	$(RUN) $(OUTPUT)/unit-asan
