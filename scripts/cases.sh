@@ -14,6 +14,7 @@ policy_samples "${policies[@]}" > /dev/null
 # case_job LIST: print the job that runs them
 case_job() {
 	printf "TROUBLE='%s'\nBOCHS_LOG='%s'\n" "$KERNEL_TROUBLE" "$BOCHS_LOG"
+	printf "OTHER_RACES='%s'\n" "$OTHER_RACES"
 	printf 'EMULATOR_FAULT=%s\nrepeats=%s\n' "$EMULATOR_FAULT" "$EMULATOR_REPEATS"
 	cat << 'END'
 param=/sys/module/kvm/parameters
@@ -166,7 +167,7 @@ while IFS='	' read -r name limit policy command; do
 	137)	why="killed, it may take $limit s" ;;
 	*)	why="exit code $rc" ;;
 	esac
-	trouble=$(dmesg -c | $look | grep -E -m 1 "$TROUBLE")
+	trouble=$(dmesg -c | $look | awk "$OTHER_RACES" | grep -E -m 1 "$TROUBLE")
 	[ -z "$trouble" ] || why="kernel log: $trouble"
 	if [ -n "$why" ]; then
 		echo "not ok $name # $took: $why"

@@ -206,7 +206,36 @@ KERNEL_TROUBLE+='|possible irq lock inversion|inconsistent lock state|lockdep is
 KERNEL_TROUBLE+='|suspicious RCU usage|Illegal context switch in RCU|rcu: INFO'
 KERNEL_TROUBLE+='|INFO: task .* blocked|soft lockup|hard LOCKUP|workqueue lockup'
 KERNEL_TROUBLE+='|sleeping function called|scheduling while atomic|list_(add|del) corruption'
-KERNEL_TROUBLE+='|KASAN|UBSAN|refcount_t:|unregister_netdevice|Kernel memory leaked'
+KERNEL_TROUBLE+='|KASAN|KCSAN|UBSAN|refcount_t:|unregister_netdevice|Kernel memory leaked'
+KERNEL_TROUBLE+='|kmemleak: .* suspected memory leak'
+
+# An awk program that removes from a kernel log the data races of other code: those that
+# no function of ours takes part in, and those of scripts/known-races.  Most of the kernel's own races are benign, and
+# which of them are seen differs from boot to boot.  The variable "other" makes it
+# print their functions instead.
+KNOWN_RACES=$(sed '/^#/d; s/\t.*//' scripts/known-races | paste -sd'|')
+# shellcheck disable=SC2016
+OTHER_RACES='
+/BUG: KCSAN:/ && !open {
+	open = 1
+	ours = 0
+	title = $0
+	sub(/.*BUG: KCSAN: /, "", title)
+	known = title ~ "^data-race in ('"$KNOWN_RACES"')"
+}
+open	{ held = held $0 "\n" }
+open && /[ \/](kvm_)?(arch_)?(dirty_)?(ring_)?(pool|policy|torture)_[a-z0-9_.]*(\+0x| \/|\r?$)/ { ours = 1 }
+open && /====================/ { done() }
+!open && !other { print }
+function done() {
+	if (ours && !known && !other)
+		printf "%s", held
+	else if ((!ours || known) && other)
+		print title
+	held = ""
+	open = 0
+}
+END	{ if (open) done() }'
 
 # An awk program that removes warnings from a kernel log that Bochs causes: its CPU
 # topology and its XSAVE area are inconsistent, and its page log has the addresses of
