@@ -3,14 +3,15 @@
 
 O        ?= build
 LINUX    ?=
-export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS OUT
+export O LINUX POLICIES VCPUS WORKLOADS RUNS CASES JOBS OUT HOURS
 
 # In the order in which they find most in least time
 PARTS := static harness bench-user vm pml bench migrate qemu
-# What takes long, and looks at the tests rather than at the code
-ALL_PARTS := $(PARTS) mutants-vm
+# What takes long: other kernels, and what looks at the tests rather than at the code
+ALL_PARTS := $(PARTS) torture mutants-vm
 
-.PHONY: help setup kernel run bench policy bench-compare migrate migrate-qemu vm series check
+.PHONY: help setup kernel run bench policy bench-compare migrate migrate-qemu vm series
+.PHONY: torture check
 .PHONY: check-all $(ALL_PARTS:%=check-%) clean distclean
 # The parts share build/ and the processors
 .NOTPARALLEL:
@@ -28,7 +29,8 @@ help: ## list these commands
 	@echo "                  'check-harness'.  A policy that is not built in is taken from"
 	@echo "                  samples/kvm/dirty_ring_policy_NAME.c"
 	@echo "  OUT=NAME        keep the figures of 'bench' under this name"
-	@echo "  CASES=REGEX     some cases of 'check-vm', 'check-pml' or 'check-mutants-vm'"
+	@echo "  CASES=REGEX     some cases of 'check-vm', 'check-pml', 'torture' or 'check-mutants-vm'"
+	@echo "  HOURS=N         how long 'torture' runs in each kernel (a minute)"
 
 setup: ## install what is missing from Debian 12
 	@scripts/setup
@@ -62,10 +64,13 @@ vm: kernel ## an interactive shell in the VM, with the tests
 series: setup ## the kernel part as patches for 'git am', in build/series
 	@scripts/series
 
+torture: setup ## torture the pool in kernels with sanitizers; HOURS=N for longer
+	@scripts/torture
+
 check: setup ## all the tests of the code
 	@scripts/check $(PARTS)
 
-check-all: setup ## these, and the kernel broken on purpose, to test the tests
+check-all: setup ## these, kernels with sanitizers, and the kernel broken on purpose
 	@scripts/check $(ALL_PARTS)
 
 check-static: setup ## checkpatch, sparse, kernel-doc, W=1, shellcheck, other configurations
@@ -91,6 +96,9 @@ check-migrate: setup ## migrate small guests, also when one side breaks
 
 check-qemu: setup ## what QEMU does with dirty pages, on each way to track them
 	@scripts/check-qemu
+
+check-torture: setup ## a short 'torture'
+	@scripts/check-torture
 
 check-mutants-vm: setup ## the kernel part broken on purpose: do the selftests find it?
 	@scripts/check-mutants-vm
