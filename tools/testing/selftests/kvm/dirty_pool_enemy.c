@@ -762,49 +762,77 @@ static void *kick_loop(void *arg)
 	return NULL;
 }
 
-/*
- * The first VM after all that: a drain of all rings leaves each of them FREE and
- * empty, and no vCPU is kept out of the guest.
- */
-static void check_first_vm(void)
+static struct kvm_dirty_gfn *last_rings[NR_VCPUS];
+
+/* All rings that can be mapped become empty. */
+static void drain_first_vm(void)
 {
 	struct kvm_dirty_ring_state rings[64] = {};
 	struct kvm_dirty_ring_pool_state state;
+	uint32_t i, e, nr = vms->bytes / sizeof(struct kvm_dirty_gfn);
+
+	for (i = 0; i < NR_VCPUS; i++)
+		for (e = 0; last_rings[i] != MAP_FAILED && e < nr; e++)
+			put(last_rings[i][e].flags, KVM_DIRTY_GFN_F_RESET);
+	if (ioctl(vms->fd, KVM_RESET_DIRTY_RINGS, 0) < 0 && errno != EINVAL)
+		complain("the last reset: errno %d", errno);
+	/* A ring whose vCPU was lost can't be mapped. */
+	raw_get_state(vms->fd, 0, &state, rings, ARRAY_SIZE(rings));
+	for (i = 0; i < state.nr_rings && i < ARRAY_SIZE(rings); i++)
+		if (rings[i].used || rings[i].state & ~KVM_DIRTY_RING_DETACHED)
+			complain("ring %u of vCPU %u: state %#x, %u entries after a drain",
+				 i, rings[i].vcpu_id, rings[i].state, rings[i].used);
+	/* Entries that the kernel has not written yet must not look harvested. */
+	for (i = 0; i < NR_VCPUS; i++)
+		if (last_rings[i] != MAP_FAILED)
+			memset(last_rings[i], 0, vms->bytes);
+}
+
+/* The exit says that the gate is shut. */
+static bool gated(uint32_t i)
+{
+	struct kvm_run *run = vms->run[i];
+
+	return !ioctl(vms->vcpu[i], KVM_RUN, 0) &&
+	       run->exit_reason == KVM_EXIT_DIRTY_RING_FULL &&
+	       run->dirty_ring_pool.flags & KVM_DIRTY_RING_POOL_EXHAUSTED;
+}
+
+/*
+ * The first VM after all that: a drain of all rings leaves each of them FREE and
+ * empty, and lets in a vCPU that found the pool exhausted.
+ */
+static void check_first_vm(void)
+{
+	static const uint32_t ids[] = { 0, 1, 2, 3, 0x10000, 0x10001, 32763 };
+	struct kvm_dirty_ring_pool_state state;
 	struct vm *v = vms;
-	uint32_t i, e, n, nr = v->bytes / sizeof(struct kvm_dirty_gfn);
-	struct kvm_dirty_gfn *gfns[NR_VCPUS];
+	uint32_t i, n;
 
 	if (!v->bytes || raw_get_state(v->fd, 0, &state, NULL, 0))
 		return;
 	for (i = 0; i < NR_VCPUS; i++) {
-		gfns[i] = MAP_FAILED;
+		last_rings[i] = MAP_FAILED;
 		if (v->vcpu[i] >= 0)
-			gfns[i] = raw_map_ring(v->vcpu[i], v->bytes);
+			last_rings[i] = raw_map_ring(v->vcpu[i], v->bytes);
 	}
-	for (n = 0; n < NR_VCPUS; n++) {
-		for (i = 0; i < NR_VCPUS; i++)
-			for (e = 0; gfns[i] != MAP_FAILED && e < nr; e++)
-				put(gfns[i][e].flags, KVM_DIRTY_GFN_F_RESET);
-		if (state.nr_rings && ioctl(v->fd, KVM_RESET_DIRTY_RINGS, 0) < 0)
-			complain("the last reset: errno %d", errno);
-		/* A ring whose vCPU was lost can't be mapped. */
-		raw_get_state(v->fd, 0, &state, rings, ARRAY_SIZE(rings));
-		for (i = 0; i < state.nr_rings && i < ARRAY_SIZE(rings); i++)
-			if (rings[i].used || rings[i].state & ~KVM_DIRTY_RING_DETACHED)
-				complain("ring %u of vCPU %u: state %#x, %u entries after a drain",
-					 i, rings[i].vcpu_id, rings[i].state, rings[i].used);
-		/* Entries that the kernel has not written yet must not look harvested. */
-		for (i = 0; i < NR_VCPUS; i++)
-			if (gfns[i] != MAP_FAILED)
-				memset(gfns[i], 0, v->bytes);
-		if (v->vcpu[n] < 0 || !v->run[n])
+	for (i = 0; i < ARRAY_SIZE(ids); i++)
+		raw_set_slot(v->fd, ids[i], 0, 0, 0, v->mem);
+	mprotect(v->mem, RAW_PAGES * RAW_PAGE, PROT_READ | PROT_WRITE);
+	raw_set_slots(v->fd, v->mem);
+	drain_first_vm();
+	for (i = 0; i < NR_VCPUS; i++) {
+		if (v->vcpu[i] < 0 || !v->run[i] || raw_start(v->vcpu[i], 0, 20))
 			continue;
-		if (!ioctl(v->vcpu[n], KVM_RUN, 0) &&
-		    v->run[n]->exit_reason == KVM_EXIT_DIRTY_RING_FULL &&
-		    v->run[n]->dirty_ring_pool.flags & KVM_DIRTY_RING_POOL_EXHAUSTED)
-			complain("a vCPU is kept out after a drain, flags %#x",
-				 v->run[n]->dirty_ring_pool.flags);
+		while (raw_mark(v->fd, RAW_DATA_SLOT, 0, RAW_DATA_PAGES) > 0 || errno == EINTR)
+			;
+		for (n = 0; n < 10 && !gated(i); n++)
+			;
+		drain_first_vm();
+		if (n < 10 && gated(i))
+			complain("vCPU %u is kept out after a drain", i);
 	}
+	drain_first_vm();
 }
 
 static void close_all(void)
@@ -943,9 +971,9 @@ static void print_stacks(pid_t pid)
 }
 
 /* Reap all children; false if one is still there after a long time. */
-static bool reap(pid_t pid, int *status)
+static bool reap(pid_t pid, int *status, int limit)
 {
-	double end = seconds() + HANG_SECONDS;
+	double end = seconds() + limit;
 	int any;
 	pid_t ret;
 
@@ -1041,6 +1069,7 @@ static int plain_vm(int nr_vcpus, uint64_t flags, const char *policy, int runs)
 {
 	struct kvm_dirty_ring_pool_state state;
 	long available = kernel_memory("MemAvailable"), used;
+	double start = seconds();
 	struct raw_client c;
 	int i, n, ret;
 
@@ -1053,9 +1082,11 @@ static int plain_vm(int nr_vcpus, uint64_t flags, const char *policy, int runs)
 		if (!want(!raw_add_vcpu(&c), "a vCPU"))
 			return KSFT_FAIL;
 	used = available - kernel_memory("MemAvailable");
-	if (log_runs)
-		ksft_print_msg("%d vCPUs: %ld KiB, %ld KiB each\n", nr_vcpus, used,
-			       used / nr_vcpus);
+	if (log_runs) {
+		ksft_print_msg("%d vCPUs: %ld KiB, %ld KiB each, %.0f s\n", nr_vcpus, used,
+			       used / nr_vcpus, seconds() - start);
+		fflush(stdout);
+	}
 	if (!want(raw_mark(c.vm, RAW_DATA_SLOT, 5, 10) == 10 && raw_found(&c, 5, 10),
 		  "10 pages marked"))
 		return KSFT_FAIL;
@@ -1089,7 +1120,8 @@ static bool plain_works(int nr_vcpus, uint64_t flags, const char *policy, int ru
 			fflush(stdout);
 			_exit(ret);
 		}
-		ended = reap(pid, &status);
+		/* Creating a vCPU takes longer the more there are. */
+		ended = reap(pid, &status, HANG_SECONDS + nr_vcpus / 4);
 		if (!ended)
 			return false;
 		if (!WIFEXITED(status) || WEXITSTATUS(status) != EMULATOR_FAULT)
@@ -1124,7 +1156,7 @@ static bool one_round(uint64_t seed, uint32_t ms, enum end end, bool disturbed)
 		usleep(disturbed ? 0 : rnd(1000 * ms + 1));
 		kill(pid, SIGKILL);
 	}
-	if (!reap(pid, &status))
+	if (!reap(pid, &status, HANG_SECONDS))
 		return false;
 	if (end != END_KILL && status) {
 		ksft_print_msg("the process ended with status %#x\n", status);
@@ -1138,14 +1170,21 @@ static bool one_round(uint64_t seed, uint32_t ms, enum end end, bool disturbed)
 	return remains_gone(&before) && good;
 }
 
-static void print_ops(void)
+/* An enemy whose calls fail, all of one kind, is none: false if there was time for more. */
+static bool print_ops(void)
 {
+	uint64_t calls = 0;
+	bool good = true;
 	uint32_t i;
 
-	for (i = 0; i < ARRAY_SIZE(ops); i++)
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
 		ksft_print_msg("%-12s %8llu calls, %8llu succeeded\n", ops[i].name,
 			       (unsigned long long)seen->calls[i],
 			       (unsigned long long)seen->good[i]);
+		calls += seen->calls[i];
+		good = seen->good[i] && good;
+	}
+	return good || calls < 20000;
 }
 
 static bool rounds(uint64_t seed, uint32_t nr, double limit, int kmsg)
@@ -1177,8 +1216,7 @@ static bool rounds(uint64_t seed, uint32_t nr, double limit, int kmsg)
 			       (unsigned long long)calls);
 		fflush(stdout);
 	}
-	print_ops();
-	return good;
+	return print_ops() && good;
 }
 
 static bool kills(uint64_t seed, uint32_t nr, int kmsg)
@@ -1284,8 +1322,14 @@ int main(int argc, char *argv[])
 	/* Whatever the first VM leaves, as caches, is no leak. */
 	plain_next();
 	remains_count(&before);
-	ksft_test_result(rounds(seed, nr_rounds, limit, kmsg), "rounds\n");
-	ksft_test_result(kills(seed, nr_kills, kmsg), "kills\n");
+	if (nr_rounds || limit)
+		ksft_test_result(rounds(seed, nr_rounds, limit, kmsg), "rounds\n");
+	else
+		ksft_test_result_skip("rounds\n");
+	if (nr_kills)
+		ksft_test_result(kills(seed, nr_kills, kmsg), "kills\n");
+	else
+		ksft_test_result_skip("kills\n");
 	if (max)
 		ksft_test_result(largest(max), "largest\n");
 	else

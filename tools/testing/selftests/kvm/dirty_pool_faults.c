@@ -366,6 +366,9 @@ int main(int argc, char *argv[])
 		if (strstr(tests[i].name, match))
 			ksft_test_result(run(&tests[i], log), "%s\n", tests[i].name);
 	ksft_test_result(faults, "faults: %d\n", faults);
+	/* All of it was looked at.  What follows is for the console. */
+	klogctl(5, NULL, 0);
+	klogctl(7, NULL, 0);
 	leaked = leaks_count();
 	if (leaked < 0)
 		ksft_test_result_skip("leaks: the kernel has no kmemleak\n");
@@ -373,8 +376,5 @@ int main(int argc, char *argv[])
 		ksft_test_result(!leaked, "leaks\n");
 	if (loaded)
 		raw_unload_policy();
-	/* All of it was looked at. */
-	klogctl(5, NULL, 0);
-	klogctl(7, NULL, 0);
 	ksft_finished();
 }
