@@ -878,7 +878,8 @@ static void __noreturn be_enemy(uint64_t seed, uint32_t ms, enum end end)
 	sigaction(SIGUSR1, &kick, NULL);
 	sigaction(SIGSEGV, &fault, NULL);
 	sigaction(SIGBUS, &fault, NULL);
-	seed_rng(seed);
+	/* Not the numbers that chose how the round ends. */
+	seed_rng(~seed);
 	for (i = 0; i < NR_VMS; i++) {
 		vms[i].fd = -1;
 		for (j = 0; j < NR_VCPUS; j++)
