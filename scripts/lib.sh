@@ -210,9 +210,9 @@ KERNEL_TROUBLE+='|KASAN|KCSAN|UBSAN|refcount_t:|unregister_netdevice|Kernel memo
 KERNEL_TROUBLE+='|kmemleak: .* suspected memory leak'
 
 # An awk program that removes from a kernel log the data races of other code: those that
-# no function of ours takes part in, and those of scripts/known-races.  Most of the kernel's own races are benign, and
-# which of them are seen differs from boot to boot.  The variable "other" makes it
-# print their functions instead.
+# no function of ours takes part in, and those of scripts/known-races.  Most of the
+# kernel's own races are benign, and which of them are seen differs from boot to boot.
+# The variable "other" makes it print their functions instead.
 KNOWN_RACES=$(sed '/^#/d; s/\t.*//' scripts/known-races | paste -sd'|')
 # shellcheck disable=SC2016
 OTHER_RACES='
