@@ -533,14 +533,17 @@ static int torture_detacher(void *arg)
 
 		if (nr && !t->strict) {
 			struct torture_ring *ring = &t->ring[below(&thread->rnd, nr)];
+			u32 fetch;
 
 			mutex_lock(&ring->lock);
 			torture_harvest(t, ring, t->size);
 			kvm_dirty_pool_detach(&t->pool, &ring->ring);
 			usleep_range(1, 1 + below(&thread->rnd, 3000));
 			/* The next mark goes to the first entry. */
-			smp_store_release(&ring->fetch, ALIGN(ring->ring.dirty_index + 1, t->size));
+			fetch = ALIGN(ring->ring.dirty_index + 1, t->size);
 			kvm_dirty_pool_attach(&t->pool, &ring->ring);
+			/* Not earlier: see torture_reset(). */
+			smp_store_release(&ring->fetch, fetch);
 			mutex_unlock(&ring->lock);
 			t->detaches++;
 		}

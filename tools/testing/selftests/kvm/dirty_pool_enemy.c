@@ -504,7 +504,7 @@ static int op_reset(struct vm *v)
 static int op_policy(struct vm *v)
 {
 	static const char * const names[] = {
-		"lru", "mru", "round-robin", "last-used", "random", "lru:1", "mru:16",
+		"lru", "emptiest", "round-robin", "last-used", "random", "lru:1", "emptiest:16",
 		"random:0", "last-used:2147483648", "lru:3", "lru:", ":", "", "none",
 		"lru:99999999999999999", "0123456789012345678901234567890123456789",
 	};
@@ -1005,7 +1005,7 @@ static void set_param_policy(const char *name)
 /* What the watching process does to a round while it runs */
 static void disturb(pid_t pid, uint32_t ms)
 {
-	static const char * const names[] = { "lru", "mru", "last-used", "round-robin", "random" };
+	static const char * const names[] = { "lru", "emptiest", "last-used", "round-robin", "random" };
 	double end = seconds() + ms / 1000.;
 	char path[64];
 
@@ -1133,7 +1133,7 @@ static bool plain_works(int nr_vcpus, uint64_t flags, const char *policy, int ru
 
 static bool plain_next(void)
 {
-	static const char * const names[] = { NULL, "lru", "mru", "last-used", "round-robin" };
+	static const char * const names[] = { NULL, "lru", "emptiest", "last-used", "round-robin" };
 
 	return plain_works(2, rnd(2), pick(names), 2);
 }

@@ -220,7 +220,7 @@ static const struct test {
 	bool touches;		/* KVM touches user memory, which fails with EFAULT */
 } tests[] = {
 	{ "enable/lru", call_enable, NEW_VM, "lru" },
-	{ "enable/mru", call_enable, NEW_VM, "mru" },
+	{ "enable/emptiest", call_enable, NEW_VM, "emptiest" },
 	{ "enable/round-robin", call_enable, NEW_VM, "round-robin" },
 	{ "enable/last-used", call_enable, NEW_VM, "last-used" },
 	{ "enable/random", call_enable, NEW_VM, "random" },
@@ -230,11 +230,11 @@ static const struct test {
 	{ "map", call_map, ONE_VCPU },
 	{ "unmap", call_unmap, MARKED },
 	{ "policy/lru", call_policy, MARKED, "lru:16" },
-	{ "policy/mru", call_policy, MARKED, "mru" },
+	{ "policy/emptiest", call_policy, MARKED, "emptiest" },
 	{ "policy/round-robin", call_policy, MARKED, "round-robin" },
 	{ "policy/last-used", call_policy, MARKED, "last-used" },
 	{ "policy/random", call_policy, MARKED, "random" },
-	{ "param", call_param, NEW_VM, "mru" },
+	{ "param", call_param, NEW_VM, "emptiest" },
 	{ "eventfd", call_eventfd, TWO_VCPUS },
 	{ "mark", call_mark, TWO_VCPUS },
 	{ "reset", call_reset, MARKED },

@@ -434,8 +434,9 @@ void leaks_forget(void)
 
 int leaks_count(void)
 {
-	static char text[1 << 20];
-	char *at, *next;
+	/* Not static: the library's static memory is loaded into each guest. */
+	size_t size = 1 << 20;
+	char *at, *next, *text;
 	int n = 0;
 
 	if (access(KMEMLEAK, F_OK))
@@ -445,7 +446,10 @@ int leaks_count(void)
 	write_file(KMEMLEAK, "scan");
 	/* A pointer that was in a register during one scan is found by the next. */
 	write_file(KMEMLEAK, "scan");
-	read_file(KMEMLEAK, text, sizeof(text));
+	text = malloc(size);
+	if (!text)
+		return -1;
+	read_file(KMEMLEAK, text, size);
 	for (at = strstr(text, "unreferenced object"); at; at = next) {
 		next = strstr(at + 1, "unreferenced object");
 		if (next)
@@ -455,5 +459,6 @@ int leaks_count(void)
 		if (n++ < 3)
 			ksft_print_msg("%s\n", at);
 	}
+	free(text);
 	return n;
 }
