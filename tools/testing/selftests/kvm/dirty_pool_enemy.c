@@ -1005,7 +1005,9 @@ static void set_param_policy(const char *name)
 /* What the watching process does to a round while it runs */
 static void disturb(pid_t pid, uint32_t ms)
 {
-	static const char * const names[] = { "lru", "emptiest", "last-used", "round-robin", "random" };
+	static const char * const names[] = {
+		"lru", "emptiest", "last-used", "round-robin", "random",
+	};
 	double end = seconds() + ms / 1000.;
 	char path[64];
 
