@@ -89,7 +89,10 @@ static void mru_put(void *data, u32 ring)
 	struct mru *mru = data;
 	s64 top;
 
-	/* Full barrier: orders the ring's release before the read of @queued. */
+	/*
+	 * Full barrier: orders the ring's release before the read of @queued.  Pairs
+	 * with the barrier in mru_pick().
+	 */
 	if (test_and_set_bit(ring, mru->queued))
 		return;
 

@@ -131,7 +131,10 @@ static void pool_dequeued(unsigned long *queued, u32 ring)
 	smp_mb__after_atomic();
 }
 
-/* Full barrier: orders the ring's release before the read of @queued. */
+/*
+ * Full barrier: orders the ring's release before the read of @queued.  Pairs with
+ * pool_dequeued().
+ */
 static bool pool_queue_once(unsigned long *queued, u32 ring)
 {
 	return !test_and_set_bit(ring, queued);
@@ -181,14 +184,14 @@ static struct kvm_dirty_pool_policy pool_lru = {
 
 /*
  * emptiest: of four rings the one with the fewest entries, so that all rings fill
- * alike, whoever writes.  Three of them are taken at random: to look at a ring costs a
- * cache miss, and to look at all of them would cost as many as there are vCPUs.
+ * alike, whoever writes.  They are taken at random: to look at a ring costs one or two
+ * cache misses, so to look at all rings would cost more, the more vCPUs there are.
  *
  * Rings that fill alike are parked at the same time, and all vCPUs stop together.  So
- * the first ring is among the four more often than others, and is kept ahead of them by
+ * the first ring is one of the four each 16th time, and is kept ahead of the others by
  * a quarter of its size.  When it is parked, the others have room for what is marked
  * until they are drained, if userspace drains four times as fast as the guest writes.
- * It is not always among the four, or all vCPUs would wait for its cache lines.
+ * It is not one of them each time, or all vCPUs would wait for its cache lines.
  *
  * There is no state.  The ring that was tried before, and its index, are the seed.
  */
@@ -217,10 +220,13 @@ static u32 pool_emptiest_pick(struct kvm_dirty_pool *pool, void *data, u32 prev)
 			break;
 
 		ring = pool->rings[at];
+		if (at == prev || atomic_read(&ring->word) != KVM_DIRTY_POOL_FREE)
+			continue;
+
 		used = kvm_dirty_pool_used(ring);
 		if (!at)
 			used -= min_t(u32, used, (ring->mask + 1) / POOL_EMPTIEST_LEAD);
-		if (at != prev && used < least && !atomic_read(&ring->word)) {
+		if (used < least) {
 			least = used;
 			best = at;
 		}

@@ -4,10 +4,10 @@
 
 #include <linux/types.h>
 
-/* Fibonacci hashing: 2^32 / the golden ratio */
+/* Fibonacci hashing, with the kernel's factor: policies choose the same rings */
 static inline u32 hash_32(u32 val, unsigned int bits)
 {
-	return val * 2654435769u >> (32 - bits);
+	return val * 0x61C88647u >> (32 - bits);
 }
 
 #endif
