@@ -64,6 +64,11 @@ static unsigned int size = 256;
 module_param(size, uint, 0644);
 MODULE_PARM_DESC(size, "Maximum number of entries of a ring, a power of two");
 
+/* The parameters of the test that runs.  Those of the module may change while it does. */
+static struct {
+	unsigned int users, rings, size;
+} most;
+
 /* The most marks of one marker in a round: the bits of its maps. */
 #define TORTURE_MARKS		BIT(20)
 #define TORTURE_MIN_SIZE	16
@@ -453,12 +458,13 @@ static void torture_reset(struct torture *t, struct torture_ring *ring, u32 firs
 {
 	/* Pairs with the release in torture_harvest(). */
 	u32 fetch = smp_load_acquire(&ring->fetch);
-	u32 count = 0;
+	u32 count = 0, reset;
 
 	if (kvm_dirty_pool_reset(&t->pool, first, end, &count))
 		complain(t, "a reset failed", first, end);
-	if ((s32)(fetch - READ_ONCE(ring->ring.reset_index)) > 0)
-		complain(t, "a reset left entries", fetch, ring->ring.reset_index);
+	reset = READ_ONCE(ring->ring.reset_index);
+	if ((s32)(fetch - reset) > 0)
+		complain(t, "a reset left entries", fetch, reset);
 }
 
 static int torture_drainer(void *arg)
@@ -603,9 +609,9 @@ static struct torture *torture_alloc(struct rnd_state *rnd)
 		return NULL;
 
 	t->strict = below(rnd, 2);
-	t->nr_vcpus = 1 + below(rnd, users);
-	max_rings = t->nr_vcpus + below(rnd, rings - users + 1);
-	t->size = TORTURE_MIN_SIZE << below(rnd, ilog2(size / TORTURE_MIN_SIZE) + 1);
+	t->nr_vcpus = 1 + below(rnd, most.users);
+	max_rings = t->nr_vcpus + below(rnd, most.rings - most.users + 1);
+	t->size = TORTURE_MIN_SIZE << below(rnd, ilog2(most.size / TORTURE_MIN_SIZE) + 1);
 	t->rsvd = 2 + below(rnd, t->size / 2);
 	t->nr_markers = 2 * t->nr_vcpus + TORTURE_DEVICES + 2 * nr_cpu_ids;
 	start = -below(rnd, 4 * t->size);
@@ -849,14 +855,18 @@ static int torture_run(void)
 	struct rnd_state rnd;
 	int ret;
 
-	if (!users || users > rings || rings > TORTURE_MAX_RINGS || !is_power_of_2(size) ||
-	    size < TORTURE_MIN_SIZE || size > TORTURE_MAX_SIZE)
+	most.users = READ_ONCE(users);
+	most.rings = READ_ONCE(rings);
+	most.size = READ_ONCE(size);
+	if (!most.users || most.users > most.rings || most.rings > TORTURE_MAX_RINGS ||
+	    !is_power_of_2(most.size) || most.size < TORTURE_MIN_SIZE ||
+	    most.size > TORTURE_MAX_SIZE)
 		return -EINVAL;
 
 	memset(&total, 0, sizeof(total));
 	prandom_seed_state(&rnd, seed);
 	pr_info("Start of test: seconds=%u seed=%u users=%u rings=%u size=%u\n",
-		seconds, seed, users, rings, size);
+		seconds, seed, most.users, most.rings, most.size);
 
 	preempt_notifier_inc();
 	do {
