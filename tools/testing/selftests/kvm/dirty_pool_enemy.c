@@ -8,7 +8,8 @@
  * the kernel must have nothing left of it, and a plain VM has to work: all pages that
  * it dirties are reported.
  *
- * The seed decides what is called, but not how the threads interleave.
+ * The seed decides what is called, but not how the threads interleave.  There are no
+ * nested guests, and the only pressure on memory is that of MADV_PAGEOUT.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -636,7 +637,6 @@ static void other_process(void)
 
 		if (vm < 0)
 			continue;
-		errno = 0;
 		if (!raw_get_state(vm, 0, &state, NULL, 0) || !raw_mark(vm, 1, 0, 1) ||
 		    !raw_set_policy(vm, "lru") || !raw_set_eventfd(vm, -1) ||
 		    ioctl(vm, KVM_RESET_DIRTY_RING, 0) >= 0)
@@ -997,10 +997,7 @@ static bool reap(pid_t pid, int *status, int limit)
 	}
 }
 
-static void set_param_policy(const char *name)
-{
-	write_file(PARAM("dirty_ring_policy"), name);
-}
+static char default_policy[64];
 
 /* What the watching process does to a round while it runs */
 static void disturb(pid_t pid, uint32_t ms)
@@ -1022,7 +1019,7 @@ static void disturb(pid_t pid, uint32_t ms)
 			write_file(PARAM("dirty_ring_pool"), rnd(2) ? "1" : "0");
 			break;
 		case 2:
-			set_param_policy(pick(names));
+			write_file(PARAM("dirty_ring_policy"), pick(names));
 			break;
 		case 3:
 			if (kernel_cpus < 2 || rnd(4))
@@ -1038,7 +1035,7 @@ static void disturb(pid_t pid, uint32_t ms)
 		}
 	}
 	write_file(PARAM("dirty_ring_pool"), "0");
-	set_param_policy("lru");
+	write_file(PARAM("dirty_ring_policy"), default_policy);
 }
 
 /*
@@ -1273,12 +1270,11 @@ static void __noreturn help(const char *name)
 int main(int argc, char *argv[])
 {
 	uint32_t nr_rounds = 10, nr_kills = 20;
-	int c, kvm, kmsg, max, leaked;
+	int c, kvm, kmsg, max = -1, leaked;
 	uint64_t seed = time(NULL);
 	double limit = 0;
 	bool loaded;
 
-	max = -1;
 	while ((c = getopt(argc, argv, "s:r:t:j:k:v:Eh")) != -1) {
 		if (c == 's')
 			seed = strtoull(optarg, NULL, 0);
@@ -1316,6 +1312,8 @@ int main(int argc, char *argv[])
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	kernel_cpus = sysconf(_SC_NPROCESSORS_CONF);
 	kmsg = log_open();
+	read_file(PARAM("dirty_ring_policy"), default_policy, sizeof(default_policy));
+	default_policy[strcspn(default_policy, "\n")] = 0;
 	loaded = raw_load_policy();
 
 	ksft_set_plan(4);

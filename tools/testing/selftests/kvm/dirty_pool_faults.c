@@ -28,6 +28,7 @@
 
 static uint32_t smallest;
 static int fail_nth, efd, faults;
+static char default_policy[64];
 
 static bool fault_at(int nth)
 {
@@ -315,7 +316,7 @@ static bool run(const struct test *test, int log)
 	step = test->touches ? 7 : 1;
 	for (nth = 1; ret > 0 && nth < MAX_NTH; nth += step)
 		ret = one(test, nth);
-	write_file(PARAM("dirty_ring_policy"), "lru");
+	write_file(PARAM("dirty_ring_policy"), default_policy);
 	write_file(PARAM("dirty_ring_pool"), "0");
 	good = !ret && remains_gone(&before);
 	if (good)
@@ -357,6 +358,8 @@ int main(int argc, char *argv[])
 	 */
 	klogctl(8, NULL, 1);
 
+	read_file(PARAM("dirty_ring_policy"), default_policy, sizeof(default_policy));
+	default_policy[strcspn(default_policy, "\n")] = 0;
 	loaded = raw_load_policy();
 	for (i = 0; i < ARRAY_SIZE(tests); i++)
 		nr += !!strstr(tests[i].name, match);

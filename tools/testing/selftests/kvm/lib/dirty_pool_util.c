@@ -7,6 +7,7 @@
 
 #include <asm/barrier.h>
 
+#include "dirty_pool_raw.h"
 #include "dirty_pool_util.h"
 
 const char * const dirty_pool_policies[NR_DIRTY_POOL_POLICIES] = {
@@ -25,11 +26,7 @@ bool exited_by_emulator_fault(int status)
 
 int __vm_enable_dirty_pool(struct kvm_vm *vm, uint64_t bytes, uint64_t flags)
 {
-	struct kvm_enable_cap cap = {
-		.cap = KVM_CAP_DIRTY_LOG_RING_POOL,
-		.args = { bytes, flags },
-	};
-	int ret = __vm_ioctl(vm, KVM_ENABLE_CAP, &cap);
+	int ret = raw_enable_cap(vm->fd, KVM_CAP_DIRTY_LOG_RING_POOL, bytes, flags);
 
 	/* What vcpu_map_dirty_ring() maps. */
 	if (!ret)
@@ -47,11 +44,7 @@ void vm_enable_dirty_pool(struct kvm_vm *vm, uint32_t entries, uint64_t flags)
 
 int __vm_set_dirty_policy(struct kvm_vm *vm, const char *name)
 {
-	struct kvm_dirty_ring_policy policy = {};
-
-	/* A name that is as long as the array, or longer, arrives without NUL. */
-	memcpy(policy.name, name, strnlen(name, sizeof(policy.name)));
-	return __vm_ioctl(vm, KVM_SET_DIRTY_RING_POLICY, &policy);
+	return raw_set_policy(vm->fd, name);
 }
 
 void vm_set_dirty_policy(struct kvm_vm *vm, const char *name)
@@ -143,11 +136,7 @@ int __vm_dirty_pool_state(struct kvm_vm *vm, uint32_t flags,
 			  struct kvm_dirty_ring_pool_state *state,
 			  struct kvm_dirty_ring_state *rings, uint32_t nr)
 {
-	memset(state, 0, sizeof(*state));
-	state->flags = flags;
-	state->nr_rings = nr;
-	state->rings = (uintptr_t)rings;
-	return __vm_ioctl(vm, KVM_GET_DIRTY_RING_POOL_STATE, state);
+	return raw_get_state(vm->fd, flags, state, rings, nr);
 }
 
 void vm_dirty_pool_state(struct kvm_vm *vm, uint32_t flags,
