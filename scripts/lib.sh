@@ -214,6 +214,7 @@ KERNEL_TROUBLE+='|kmemleak: .* suspected memory leak'
 # kernel's own races are benign, and which of them are seen differs from boot to boot.
 # The variable "other" makes it print their functions instead.
 KNOWN_RACES=$(sed '/^#/d; s/\t.*//' scripts/known-races | paste -sd'|')
+KNOWN_RACES=${KNOWN_RACES:-none}
 # shellcheck disable=SC2016
 OTHER_RACES='
 /BUG: KCSAN:/ && !open {
@@ -222,6 +223,12 @@ OTHER_RACES='
 	title = $0
 	sub(/.*BUG: KCSAN: /, "", title)
 	known = title ~ "^data-race in ('"$KNOWN_RACES"')"
+}
+open && !/KCSAN/ && /WARNING:|BUG:|INFO:|Oops|panic/ {
+	# Of another CPU, in the middle of a report
+	if (!other)
+		print
+	next
 }
 open	{ held = held $0 "\n" }
 open && /[ \/](kvm_)?(arch_)?(dirty_)?(ring_)?(pool|policy|torture)_[a-z0-9_.]*(\+0x| \/|\r?$)/ { ours = 1 }
