@@ -151,10 +151,10 @@ def targets(data):
              for c in cells(data, "drains", rival="per-vcpu", period_ms=20)]
     if stops and all(a and b for a, b, _, _ in stops):
         add(f"ring-full exits, {pool}, a drain every 20 ms, against per-vCPU rings, worst skew",
-            max(a["exits"] / c["exits"] for a, _, _, c in stops if c["exits"]), 0.5)
+            max((a["exits"] / c["exits"] for a, _, _, c in stops if c["exits"]), default=0), 0.5)
         add(f"ring-full exits, {nostop(data)}, all skews", sum(b["exits"] for _, b, _, _ in stops),
             0, unit="")
-        if all(last for _, _, last, _ in stops):
+        if all(last and last["parks"] for _, _, last, _ in stops):
             add(f"parks, {nostop(data)}, against last-used+nostop, worst skew",
                 max(b["parks"] / last["parks"] for _, b, last, _ in stops), 0.25)
     worst = None

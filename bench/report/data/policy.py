@@ -48,7 +48,7 @@ def dominated(entry, others, worse):
     for o in others:
         if o is entry or o["mode"] == "per-vcpu":
             continue
-        a = [(o[k], entry[k]) for k in ("mark", "still", worse)]
+        a = [(o[k], entry[k]) for k in {"mark", "still", worse}]
         if all(x <= y * 1.02 for x, y in a) and any(x < y * 0.98 for x, y in a):
             return o
     return None
@@ -90,28 +90,35 @@ def sentences(data):
     return out
 
 
+def policy(entry):
+    return entry["mode"].split("+")[0].split(":")[0]
+
+
 def verdict(data, name):
-    """[sentence] on one policy under its own quantum, and under others"""
+    """[sentence] on one policy, under its own quantum and under others"""
     found = entries(data)
     if not any(e["mode"] == name for e in found):
         raise SystemExit(f"{name} was not measured")
     out = []
     for group, worse in split(found):
+        # Not by itself under another quantum: that is no code
+        others = [e for e in group if policy(e) != name]
         for e in group:
-            base = e["mode"].split("+")[0]
-            if base.split(":")[0] != name:
+            if policy(e) != name:
                 continue
-            over = dominated(e, group, worse)
+            over = dominated(e, others, worse)
             what = f"{e['still']:.0f} ns stopped" if worse == "still" else f"{e['parks']:.2f} parks in 1000"
             head = f"{e['mode']}: {e['mark']:.1f} ns a mark, {what}"
             if over:
                 other = (f"{over['still']:.0f} ns" if worse == "still" else f"{over['parks']:.2f}")
-                out.append(f"{head}: not worth its code, {over['mode']} has "
+                out.append(f"{head}: dominated, {over['mode']} has "
                            f"{over['mark']:.1f} ns and {other}")
             else:
                 out.append(f"{head}: on the edge, no other policy is better in both")
     default = next((e for e in found if e["mode"] == modes.DEFAULT), None)
     own = next(e for e in found if e["mode"] == name)
+    if all("dominated" in line for line in out):
+        out.append("not worth its code")
     if default and own is not default:
         out.append(f"in all {own['sum']:.0f} ns a page, under {modes.DEFAULT}, the default, "
                    f"{default['sum']:.0f} ns")
